@@ -1,0 +1,3 @@
+"""A sendmail toolkit without a daemon."""
+
+__version__ = "0.1.0"
