@@ -1,0 +1,173 @@
+"""What one setting may hold: its kind, its bounds, and the `$name` in it.
+
+Pure. `config.py` has the table of the settings and the files they are read from.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+Value = str | int | bool | tuple[str, ...]
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNLIMITED = 2**53
+
+_NAME = r"\$(?:\$|\{(?P<braces>[^}]*)\}|\((?P<parens>[^)]*)\)|(?P<plain>\w+)|)"
+_REFERENCE = re.compile(_NAME)
+_WHOLE = re.compile(_NAME + r"\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table.
+
+    `pattern` is what a text, or each member of a list, must match, and `wanted` says so in
+    words. `raw` means that a `$name` in it is for delivery (or for a shell) and is left alone.
+    `shown` is the default in words where it depends on the machine.
+    """
+
+    kind: str
+    default: Value
+    words: str
+    low: int = 0
+    high: int = UNLIMITED
+    pattern: str = ""
+    wanted: str = ""
+    raw: bool = False
+    shown: str = ""
+
+
+def checked(setting: Setting, value: object) -> Value:
+    """Return a TOML value as this setting holds it; ValueError says what is wrong with it."""
+    return _CHECKS[setting.kind](setting, value)
+
+
+def seconds(text: str) -> int:
+    """Return the seconds that "5d", "1h", "30m" or "2w" stands for; ValueError."""
+    match = re.fullmatch(r"\s*([0-9]+)\s*([smhdw])\s*", text)
+    if match is None:
+        message = f'"{text}" is no time: write a number of seconds, or "30m", "1h", "5d", "2w"'
+        raise ValueError(message)
+    return int(match[1]) * UNITS[match[2]]
+
+
+def elements(text: str) -> list[str]:
+    """Split a list as Postfix writes it, at commas and blanks."""
+    return [word for word in re.split(r"[,\s]+", text) if word]
+
+
+def expand(text: str, resolve: Callable[[str], str]) -> str:
+    """Replace `$name`, `${name}` and `$(name)`; `$$` is a dollar sign. ValueError from resolve."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return resolve(match["braces"] or match["parens"] or match["plain"] or "")
+
+    return _REFERENCE.sub(replaced, text)
+
+
+def reference(text: str) -> str:
+    """Return the name if the text is one `$name` and nothing else, otherwise ""."""
+    match = _WHOLE.match(text)
+    if match is None:
+        return ""
+    return match["braces"] or match["parens"] or match["plain"] or ""
+
+
+def shown(value: Value) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    return "[" + ", ".join(_quoted(word) for word in value) + "]"
+
+
+def flat(value: Value) -> str:
+    """Return a value as it stands where another setting names it with `$name`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean X?)` for the nearest known name, or nothing."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    plain = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return f'"{plain}"'
+
+
+def _flag(_setting: Setting, value: object) -> bool:
+    if not isinstance(value, bool):
+        message = "must be true or false"
+        raise ValueError(message)  # noqa: TRY004 -- every refusal of a value is a ValueError
+    return value
+
+
+def _number(setting: Setting, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        message = "must be a number, without quotes"
+        raise ValueError(message)  # noqa: TRY004
+    if not setting.low <= value <= setting.high:
+        message = f"{value} is out of range: {_range(setting)}"
+        raise ValueError(message)
+    return value
+
+
+def _time(setting: Setting, value: object) -> int:
+    if isinstance(value, str):
+        value = seconds(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        message = 'must be a time: a number of seconds, or "30m", "1h", "5d", "2w"'
+        raise ValueError(message)  # noqa: TRY004
+    return _number(setting, value)
+
+
+def _text(setting: Setting, value: object) -> str:
+    if not isinstance(value, str):
+        message = "must be a text, in quotes"
+        raise ValueError(message)  # noqa: TRY004
+    return _matched(setting, value)
+
+
+def _list(setting: Setting, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = elements(value)
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        message = "must be a list of texts"
+        raise ValueError(message)
+    return tuple(dict.fromkeys(_matched(setting, word) for word in value))
+
+
+def _matched(setting: Setting, text: str) -> str:
+    if not text.isprintable():
+        message = "has a control character in it"
+        raise ValueError(message)
+    if setting.pattern and not re.fullmatch(setting.pattern, text):
+        message = f'"{text}" is not {setting.wanted}'
+        raise ValueError(message)
+    return text
+
+
+def _range(setting: Setting) -> str:
+    if setting.high == UNLIMITED:
+        return f"at least {setting.low}"
+    return f"from {setting.low} to {setting.high}"
+
+
+_CHECKS: dict[str, Callable[[Setting, object], Value]] = {
+    "text": _text,
+    "number": _number,
+    "time": _time,
+    "flag": _flag,
+    "list": _list,
+}
