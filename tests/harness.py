@@ -50,7 +50,7 @@ def argv(program: str, *args: str | bytes) -> list[str | bytes]:
     script = BIN / program
     if "/" in program or not script.exists():
         return [program, *args]
-    return [sys.executable, str(script), *args]
+    return [sys.executable, "-I", str(script), *args]
 
 
 def measured(env: dict[str, str]) -> dict[str, str]:

@@ -154,7 +154,7 @@ def _programs() -> None:
         for name in names:
             link = Path(place, name)
             link.unlink(missing_ok=True)
-            script = (BIN / name).read_text().replace("#!python", f"#!{sys.executable}", 1)
+            script = (BIN / name).read_text().replace("#!python", f"#!{sys.executable} -I", 1)
             link.write_text(script)
             link.chmod(0o755)
     lib = Path("/usr/lib/sendmail")

@@ -1,0 +1,4 @@
+# fish completion for newaliases of pymail
+
+complete -c newaliases -l help -d 'show the synopsis'
+complete -c newaliases -l version -d 'show the version'
