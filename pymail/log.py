@@ -1,0 +1,61 @@
+"""One event, one line, in the shape that Postfix writes and pflogsumm, logwatch and fail2ban read.
+
+`pymail/local[123]: QID: to=<a@b>, relay=local, delay=0.3, dsn=2.0.0, status=sent (...)`
+
+In system mode the line goes to syslog, facility mail.  In user mode and in containers it goes
+to a file or to standard error, with the time and the host before it.
+"""
+
+import os
+import syslog
+import time
+
+from pymail.errors import printable
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+FILE_LIMIT = 1 << 20
+"""Bytes; a larger log file is moved to `FILE.1` when it is opened."""
+
+
+class Log:
+    """Where events go: `path` is None for syslog, "-" for standard error, else a file."""
+
+    __slots__ = ("_fd", "_host", "_ident")
+
+    def __init__(self, path: str | None) -> None:
+        self._fd = -1
+        self._ident = ""
+        self._host = os.uname().nodename
+        if path == "-":
+            self._fd = 2
+        elif path is not None:
+            self._fd = _open(path)
+
+    def event(self, part: str, text: str) -> None:
+        """Write one line for `part` of pymail (pickup, qmgr, local, bounce ...).
+
+        A log that cannot be written is no reason to stop moving mail.
+        """
+        text = printable(text)
+        if self._fd < 0:
+            if self._ident != part:
+                self._ident = part
+                syslog.openlog(f"pymail/{part}", syslog.LOG_PID, syslog.LOG_MAIL)
+            syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode("utf-8"))
+            return
+        now = time.localtime()
+        stamp = f"{MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {time.strftime('%H:%M:%S', now)}"
+        line = f"{stamp} {self._host} pymail/{part}[{os.getpid()}]: {text}\n"
+        try:
+            os.write(self._fd, line.encode("utf-8", "replace"))
+        except OSError:
+            self._fd = self._fd if self._fd == 2 else -1
+
+
+def _open(path: str) -> int:
+    try:
+        if os.stat(path).st_size > FILE_LIMIT:
+            os.replace(path, f"{path}.1")
+    except OSError:
+        pass  # not there yet
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

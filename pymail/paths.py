@@ -1,0 +1,99 @@
+"""Where the spool, the configuration and the aliases are, and which of two ways we run.
+
+User mode: one user, everything in that user's home.  System mode: /var/spool/pymail with a
+drop directory for everybody.  A spool is a system spool exactly when it has `drop/`.
+
+Who we are is getuid(), nothing else: cron and at start sendmail as the user but with root's
+HOME, dovecot-lda with no environment at all.
+"""
+
+import os
+import pwd
+import sys
+
+SYSTEM_SPOOL = "/var/spool/pymail"
+SYSTEM_CONFIG = "/etc/pymail/config.toml"
+SYSTEM_ALIASES = "/etc/aliases"
+
+
+def _own_home(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        # A container's arbitrary uid has no passwd entry; then HOME is all there is.
+        return os.environ.get("HOME") or "/"
+
+
+def home(uid: int) -> str:
+    """Return the home directory of `uid`: the passwd entry's.
+
+    In a trial (PYMAIL_SPOOL names a spool in user mode) the own home is $HOME, so that
+    nothing outside the trial is touched.
+    """
+    trial = os.environ.get("PYMAIL_SPOOL")
+    if trial and uid == os.getuid() and not is_system(trial):
+        return os.environ.get("HOME") or _own_home(uid)
+    return _own_home(uid)
+
+
+def _xdg(variable: str, default: str) -> str:
+    """Return an XDG base directory; the variable counts only where HOME is our own home."""
+    own = _own_home(os.getuid())
+    base = os.environ.get(variable, "")
+    if base.startswith("/") and os.environ.get("HOME") == own:
+        return base
+    return f"{own}/{default}"
+
+
+def _user_config() -> str:
+    return _xdg("XDG_CONFIG_HOME", ".config") + "/pymail/config.toml"
+
+
+def spool() -> str:
+    """Return the spool directory: PYMAIL_SPOOL, else this user's own, else the system's.
+
+    A user who has a configuration of pymail runs in user mode; everybody else uses the system
+    spool where there is one, and falls back to user mode.
+    """
+    named = os.environ.get("PYMAIL_SPOOL")
+    if named:
+        return named
+    own = _xdg("XDG_STATE_HOME", ".local/state") + "/pymail/spool"
+    if os.path.exists(_user_config()) or not is_system(SYSTEM_SPOOL):
+        return own
+    return SYSTEM_SPOOL
+
+
+def is_system(spool: str) -> bool:
+    """Say whether `spool` is a system spool: one with a drop directory."""
+    return os.path.isdir(f"{spool}/drop")
+
+
+def config(spool: str) -> str:
+    """Return the path of the configuration file that goes with `spool`."""
+    named = os.environ.get("PYMAIL_CONFIG")
+    if named:
+        return named
+    return SYSTEM_CONFIG if is_system(spool) else _user_config()
+
+
+def aliases(spool: str) -> str:
+    """Return the path of the aliases file where the configuration names none."""
+    if is_system(spool) and not os.environ.get("PYMAIL_CONFIG"):
+        return SYSTEM_ALIASES
+    return os.path.dirname(config(spool)) + "/aliases"
+
+
+def program(name: str, *args: str) -> list[str]:
+    """Return the command line that runs another program of pymail in this interpreter.
+
+    The flags of this interpreter (isolated, without site) are kept, and nothing is looked up
+    in PATH or in the current directory.
+    """
+    flags = [f"-{'I' * sys.flags.isolated}{'S' * sys.flags.no_site}"]
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = (
+        f"import sys; sys.path.insert(0, {here!r}); sys.argv[0] = {name!r}; "
+        f"from pymail.cli.{name} import main; sys.exit(main())"
+    )
+    return [sys.executable, *(f for f in flags if f != "-"), "-c", code, *args]

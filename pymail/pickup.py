@@ -1,0 +1,288 @@
+"""Adopt what users have dropped: root's side of the drop directory.
+
+Everything below drop/ belongs to somebody who may be hostile, acts at the same time, and owns
+the file.  So: every name is used once, relative to a directory descriptor; a file counts by its
+descriptor, never by its path; it is linked into the root-only queue first and judged there; who
+sent it is the owner of the file, whatever the file says.
+
+    drop/u1000/ID  --link-->  queue/.u1000,ID  --unlink drop, chown, chmod, lease-->  queue/ID
+
+No copy is made unless somebody still has the file open for writing, or another name for it.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+
+from pymail.spool import Spool, is_id, uid_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Warn = Callable[[str], None]
+
+MOST_QUEUED = 20000
+"""Messages of one user in the queue; the rest waits in the drop directory."""
+
+_LARGEST = 50 << 20
+_OVERHEAD = 16 << 20
+STALE = 36 * 3600
+"""Seconds after which a file that was never finished is swept."""
+
+_CHUNK = 1 << 20
+
+
+def waiting(spool: Spool) -> bool:
+    """Say whether anything lies in a drop directory or is half adopted."""
+    for name in _listdir(f"{spool.path}/drop"):
+        for file in _listdir(f"{spool.path}/drop/{name}"):
+            if is_id(file):
+                return True
+    return any(name[0] == "." and "," in name for name in _listdir(spool.queue))
+
+
+def adopt(spool: Spool, warn: "Warn") -> list[str]:
+    """Move everything that users have dropped into the queue; return the new queue ids.
+
+    Users are served one after the other, and each at most MOST_QUEUED messages.  What cannot be
+    taken stays where it is and is told to warn().
+    """
+    queue = os.open(spool.queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _recover(spool, queue)
+        counts: dict[int, int] = {}
+        for qid, _ in spool.entries():
+            counts[uid_of(qid)] = counts.get(uid_of(qid), 0) + 1
+        adopted: list[str] = []
+        for name in sorted(_listdir(f"{spool.path}/drop")):
+            adopted += _directory(spool, queue, name, counts, warn)
+        return adopted
+    finally:
+        os.close(queue)
+
+
+def sweep(spool: Spool, now: int) -> None:
+    """Delete what submissions that died long ago have left (where O_TMPFILE is missing)."""
+    places = [spool.queue]
+    if spool.system:
+        places += [f"{spool.path}/drop/{name}" for name in _listdir(f"{spool.path}/drop")]
+    for place in places:
+        try:
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            for name in os.listdir(fd):
+                if name[0] == "." and is_id(name[1:]):
+                    _sweep_one(fd, name, now)
+        finally:
+            os.close(fd)
+
+
+def _sweep_one(directory: int, name: str, now: int) -> None:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime < now - STALE:
+            os.unlink(name, dir_fd=directory)
+    except OSError:
+        return  # its owner was faster
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _directory(
+    spool: Spool, queue: int, name: str, counts: dict[int, int], warn: "Warn"
+) -> list[str]:
+    path = f"{spool.path}/drop/{name}"
+    try:
+        drop = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        warn(f"cannot use {path}: {error.strerror}")
+        return []
+    try:
+        status = os.fstat(drop)
+        if status.st_mode & 0o022:
+            warn(f"cannot use {path}: others may write to it; its owner must chmod 700 it")
+            return []
+        largest = max(_LARGEST, spool.size_limit() + _OVERHEAD)
+        adopted = []
+        files = sorted(file for file in os.listdir(drop) if is_id(file))
+        for file in files:
+            if counts.get(status.st_uid, 0) >= MOST_QUEUED:
+                warn(f"cannot take more mail of uid {status.st_uid}: {MOST_QUEUED} are queued")
+                break
+            try:
+                if _file(queue, drop, f"{name},{file}", status.st_uid, largest, warn):
+                    adopted.append(file)
+                    counts[status.st_uid] = counts.get(status.st_uid, 0) + 1
+            except OSError as error:
+                warn(f"cannot take {path}/{file}: {error.strerror}")
+        if adopted or not files:
+            _remove_spare(spool, name)
+        return adopted
+    finally:
+        os.close(drop)
+
+
+def _remove_spare(spool: Spool, name: str) -> None:
+    """Remove an emptied directory that was made only because the plain name was taken."""
+    if "." in name:
+        try:
+            os.rmdir(f"{spool.path}/drop/{name}")
+        except OSError:
+            return  # not empty again
+
+
+def _file(queue: int, drop: int, temporary: str, uid: int, largest: int, warn: "Warn") -> bool:
+    """Adopt one file; return False where it is not, or not yet, a message of that user."""
+    file = temporary.partition(",")[2]
+    temporary = f".{temporary}"
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(file, flags, dir_fd=drop)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink, a socket
+            return False
+        raise
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # still being submitted, or in another flush's hand
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != uid or uid_of(file) != uid:
+            return False
+        if status.st_size > largest:
+            warn(f"cannot take a message of uid {uid}: larger than {largest} bytes")
+            return False
+        return _take(queue, drop, fd, status, file, temporary)
+    finally:
+        os.close(fd)
+
+
+def _take(
+    queue: int, drop: int, fd: int, status: os.stat_result, file: str, temporary: str
+) -> bool:
+    try:
+        os.link(file, temporary, src_dir_fd=drop, dst_dir_fd=queue, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except FileExistsError:
+        return False  # another flush, or a rest that the next recovery clears
+    here = os.stat(temporary, dir_fd=queue, follow_symlinks=False)
+    if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):
+        os.unlink(temporary, dir_fd=queue)  # swapped since we looked
+        return False
+    try:
+        os.unlink(file, dir_fd=drop)
+    except FileNotFoundError:
+        pass  # its owner withdraws it: too late
+    except OSError:
+        os.unlink(temporary, dir_fd=queue)
+        raise
+    _finish(queue, fd, file, temporary)
+    return True
+
+
+def _finish(queue: int, fd: int, file: str, temporary: str) -> None:
+    """Make the linked file ours alone and give it its queue id."""
+    ours = os.fstat(fd).st_nlink == 1
+    if ours:
+        os.fchown(fd, 0, 0)
+        os.fchmod(fd, 0o600)
+        ours = _alone(fd)
+    if not ours:
+        _copy(queue, fd, file)
+        os.unlink(temporary, dir_fd=queue)
+        return
+    os.utime(fd)
+    os.rename(temporary, file, src_dir_fd=queue, dst_dir_fd=queue)
+
+
+def _alone(fd: int) -> bool:
+    """Say whether nobody has the file open or mapped for writing: only then a lease is given."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(queue: int, fd: int, file: str) -> None:
+    """Copy a file that is not ours alone.  Its writer can garble the copy: the CRC tells."""
+    name = f".{file}"
+    try:
+        os.unlink(name, dir_fd=queue)
+    except FileNotFoundError:
+        pass
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    out = os.open(name, flags, 0o600, dir_fd=queue)
+    try:
+        size = os.fstat(fd).st_size
+        at = 0
+        while at < size:
+            piece = os.pread(fd, min(_CHUNK, size - at), at)
+            if not piece:
+                break
+            at += len(piece)
+            while piece:
+                piece = piece[os.write(out, piece) :]
+        os.fsync(out)
+    except OSError:
+        os.unlink(name, dir_fd=queue)
+        raise
+    finally:
+        os.close(out)
+    os.rename(name, file, src_dir_fd=queue, dst_dir_fd=queue)
+    os.fsync(queue)
+
+
+def _recover(spool: Spool, queue: int) -> None:
+    """Finish adoptions that a killed flush has left half done."""
+    for name in _listdir(spool.queue):
+        if name[0] != "." or "," not in name:
+            continue
+        directory, _, file = name[1:].partition(",")
+        if not is_id(file) or "/" in directory:
+            continue
+        try:
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=queue
+            )
+        except OSError:
+            continue  # another flush was faster
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink and not _still_dropped(spool, fd, directory, file):
+                _finish(queue, fd, file, name)
+            else:
+                os.unlink(name, dir_fd=queue)
+        except OSError:
+            continue  # busy, or trouble that the next run meets again
+        finally:
+            os.close(fd)
+
+
+def _still_dropped(spool: Spool, fd: int, directory: str, file: str) -> bool:
+    """Say whether the drop directory has the file yet, so that it is simply adopted again."""
+    try:
+        there = os.stat(f"{spool.path}/drop/{directory}/{file}", follow_symlinks=False)
+    except OSError:
+        return False
+    here = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+

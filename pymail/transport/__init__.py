@@ -1,0 +1,120 @@
+"""The last hop of a message: Maildir, mbox, command, LMTP.
+
+A transport is a function that gets a batch of deliveries and yields, for each, its Outcome as
+soon as that is certain.  It runs in a child process that has become the user whose mailbox,
+file or command it is (see agent.py), knows nothing of the queue, and never raises for what the
+other side did.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one delivery.
+
+    sent      it is there, durably
+    deferred  not now; tried again until the message is too old, then bounced
+    bounced   never
+    kept      trouble of this machine (disk, descriptors, permissions of our own): tried again,
+              never too old, never bounced
+    `dsn` is an RFC 3463 status, `words` what a person reads in mailq, log and bounce.
+    """
+
+    status: str
+    dsn: str
+    words: str
+
+
+def sent(words: str, dsn: str = "2.0.0") -> Outcome:
+    """Return the outcome of a delivery that is durably there."""
+    return Outcome("sent", dsn, words)
+
+
+def deferred(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery to be tried again while the message is young."""
+    return Outcome("deferred", dsn, words)
+
+
+def bounced(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery that can never succeed."""
+    return Outcome("bounced", dsn, words)
+
+
+def kept(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery that trouble of this machine prevents."""
+    return Outcome("kept", dsn, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user of this machine, whose rights a delivery is done with."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The message of a delivery: `header` (complete, with its last LF) and the body.
+
+    The body is `body` where it is at hand, else `size` bytes at `offset` of descriptor `fd`.
+    """
+
+    header: bytes
+    body: bytes
+    fd: int = -1
+    offset: int = 0
+    size: int = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield header, empty line and body, in pieces of at most 1 MiB."""
+        if self.fd < 0:
+            yield self.header + b"\n" + self.body
+            return
+        yield self.header + b"\n"
+        at, end = self.offset, self.offset + self.size
+        while at < end:
+            piece = os.pread(self.fd, min(1 << 20, end - at), at)
+            if not piece:
+                raise OSError(5, "queue file became shorter")
+            yield piece
+            at += len(piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one target.
+
+    number     of the delivery in its batch; comes back with the outcome
+    qid        queue id; `key` names the target within the message (10 letters and digits)
+    doubtful   an earlier attempt may have succeeded without our hearing of it
+    sender     envelope sender, qualified, "" for the null sender
+    recipient  the final address, `original` the one the message was queued for
+    argument   path of a Maildir or file, command line, or LMTP destination
+    local, extension, domain   parts of `recipient`
+    """
+
+    number: int
+    qid: str
+    key: str
+    doubtful: bool
+    sender: str
+    recipient: str
+    original: str
+    argument: str
+    extension: str
+    user: Identity
+    content: Content
+    arrived: int
+    time_limit: int = 1000
+    size_limit: int = 0
+    client: str = field(default="")
+
+
+Transport = Callable[[Sequence[Delivery]], Iterator[tuple[int, Outcome]]]
