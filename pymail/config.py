@@ -48,7 +48,7 @@ _TRANSPORT = {
 }
 
 
-def _row(kind: str, default: Value, words: str, **more: Any) -> Any:
+def _row(kind: str, default: Value, words: str, **more: Any) -> Any:  # noqa: ANN401
     """Declare one setting; Any, because the attribute has a type of its own."""
     return field(metadata={"setting": Setting(kind, default, words, **more)})
 
