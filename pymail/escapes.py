@@ -1,0 +1,255 @@
+"""The tilde escapes: what a person can do to a message while typing it.
+
+Where they are obeyed the caller has made sure that a person sits there, or asked for it: a line
+of a script's mail that begins with "~!" is text.  ~. ~q ~x end the message and belong to
+session.py.
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pymail import charset, compose, recipients
+from pymail.compose import Draft
+from pymail.errors import MailError, printable
+from pymail.mailrc import Mailrc
+from pymail.recipients import Book
+from pymail.screen import Screen
+
+HELP = """\
+~~ text      a line that begins with ~        ~. or a lone .   end, and send
+~t names     add recipients                   ~x               end without sending
+~c names     add carbon copies                ~q               the same, keep in dead.letter
+~b names     add blind copies                 ~p               print the message
+~s subject   set the subject                  ~v               edit with $VISUAL
+~h           ask for the header again         ~e               edit with $EDITOR
+~@ file      attach files                     ~| command       pass the text through a command
+~r file      read a file (or !command) in     ~! command       run a command
+~< file      the same                         ~: command       set, unset, alias
+~d           read dead.letter in              ~w file          write the text to a file
+~a ~A        insert $sign, $Sign              ~i name          insert a variable
+~?           this help
+"""
+
+_LISTS = (("To", "to"), ("Cc", "cc"), ("Bcc", "bcc"))
+
+
+@dataclass(slots=True)
+class Writing:
+    """A message while it is typed; its text grows in `text`, the rest is in the draft."""
+
+    draft: Draft
+    screen: Screen
+    mailrc: Mailrc
+    book: Book
+    env: Mapping[str, str]
+    text: bytearray = field(default_factory=bytearray)
+
+    @property
+    def escape(self) -> str:
+        """The character that begins an escape; `set escape` alone turns them off."""
+        return self.mailrc.variables.get("escape", "~")[:1]
+
+    def is_set(self, variable: str) -> bool:
+        """Say whether a variable of mail is set, if only to nothing."""
+        return variable in self.mailrc.variables
+
+
+def obey(writing: Writing, letter: str, argument: str) -> None:
+    """Obey one escape.  What cannot be done is said, and the message goes on."""
+    try:
+        _ACTIONS.get(letter, _unknown)(writing, argument)
+    except MailError as error:
+        writing.screen.say(str(error))
+    except OSError as error:
+        writing.screen.say(f"{error.filename or 'cannot do it'}: {error.strerror}")
+
+
+def _add(name: str) -> Callable[[Writing, str], None]:
+    def add(writing: Writing, text: str) -> None:
+        boxes = [*getattr(writing.draft, name), *recipients.resolve(text, writing.book)]
+        setattr(writing.draft, name, recipients.unique(boxes))
+
+    return add
+
+
+def _subject(writing: Writing, text: str) -> None:
+    writing.draft.set("Subject", text)
+
+
+def _header(writing: Writing, _argument: str) -> None:
+    draft = writing.draft
+    for title, name in _LISTS:
+        text = _again(writing, title, ", ".join(b.shown for b in getattr(draft, name)))
+        setattr(draft, name, recipients.unique(recipients.resolve(text, writing.book)))
+    draft.set("Subject", _again(writing, "Subject", draft.subject))
+
+
+def _again(writing: Writing, title: str, value: str) -> str:
+    """Return the answer, the old value where it is empty, "" where it is "-"."""
+    prompt = f"{title} [{printable(value)}]: " if value else f"{title}: "
+    answer = writing.screen.ask(prompt)
+    return "" if answer == "-" else answer or value
+
+
+def _attach(writing: Writing, argument: str) -> None:
+    for name in argument.split() if argument else [writing.screen.ask("Attach: ")]:
+        path = writing.mailrc.expand(name)
+        if path:
+            writing.draft.attachments.append(compose.attachment(path, writing.screen.local))
+            writing.screen.say(f"attached {path}")
+
+
+def _read(writing: Writing, argument: str) -> None:
+    if argument.startswith("!"):
+        _insert(writing, _output(writing, argument[1:].strip()), argument)
+        return
+    path = _path(writing, argument)
+    with open(path, "rb") as file:
+        _insert(writing, file.read(), path)
+
+
+def _dead(writing: Writing, _argument: str) -> None:
+    _read(writing, writing.mailrc.path("DEAD", writing.env, "~/dead.letter"))
+
+
+def _insert(writing: Writing, data: bytes, name: str) -> None:
+    data = data.replace(b"\r\n", b"\n")
+    data += b"" if data.endswith(b"\n") or not data else b"\n"
+    writing.text += data
+    writing.screen.say(f'"{name}" {data.count(10)}/{len(data)}')
+
+
+def _write(writing: Writing, argument: str) -> None:
+    path = _path(writing, argument)
+    with open(path, "xb") as file:
+        file.write(writing.text)
+    writing.screen.say(f'"{path}" {writing.text.count(10)}/{len(writing.text)}')
+
+
+def _path(writing: Writing, argument: str) -> str:
+    if not argument:
+        raise MailError("no file name given")
+    return writing.mailrc.expand(argument)
+
+
+def _variable(writing: Writing, name: str) -> None:
+    value = writing.mailrc.value(name, writing.env)
+    if not value:
+        raise MailError(f"no variable {name}")
+    text = value.replace("\\n", "\n").replace("\\t", "\t")
+    writing.text += text.encode() + b"\n"
+    writing.screen.say(text)
+
+
+def _mailrc(writing: Writing, line: str) -> None:
+    writing.mailrc.obey(line)
+
+
+def _print(writing: Writing, _argument: str) -> None:
+    draft = writing.draft
+    lines = ["-------", "Message contains:"]
+    lists = ((title, getattr(draft, name)) for title, name in _LISTS)
+    lines += [f"{title}: {', '.join(b.shown for b in boxes)}" for title, boxes in lists if boxes]
+    lines += [f"Subject: {draft.subject}"] if draft.subject else []
+    lines += [f"{name}: {value}" for name, value in draft.fields]
+    lines += [f"Attached: {a.name} ({len(a.data)} bytes)" for a in draft.attachments]
+    text = charset.decode(bytes(writing.text), writing.screen.local)
+    lines += ["", text.removesuffix("\n"), "(continue)"]
+    writing.screen.say("\n".join(lines))
+
+
+def _edit(variable: str, default: str) -> Callable[[Writing, str], None]:
+    def edit(writing: Writing, _argument: str) -> None:
+        editor = writing.mailrc.value(variable, writing.env) or default
+        with tempfile.TemporaryDirectory(prefix="mail-") as directory:
+            path = os.path.join(directory, "letter.txt")
+            with open(path, "xb") as file:
+                file.write(writing.text)
+            _run(["/bin/sh", "-c", f'{editor} "$1"', "mail", path])
+            with open(path, "rb") as file:
+                writing.text[:] = _ended(file.read())
+        writing.screen.say("(continue)")
+
+    return edit
+
+
+def _pipe(writing: Writing, command: str) -> None:
+    if not command:
+        raise MailError("no command given")
+    output = _output(writing, command, bytes(writing.text))
+    if not output:
+        raise MailError(f"{command}: no output; the text is unchanged")
+    writing.text[:] = _ended(output)
+    writing.screen.say("(continue)")
+
+
+def _command(writing: Writing, command: str) -> None:
+    _run([_shell(writing), "-c", command] if command else [_shell(writing)])
+    writing.screen.say("!")
+
+
+def _unknown(_writing: Writing, _argument: str) -> None:
+    raise MailError("unknown escape; ~? shows them all")
+
+
+def _help(writing: Writing, _argument: str) -> None:
+    writing.screen.prompt(HELP)
+
+
+def _ended(text: bytes) -> bytes:
+    return text if text.endswith(b"\n") or not text else text + b"\n"
+
+
+def _shell(writing: Writing) -> str:
+    return writing.mailrc.value("SHELL", writing.env) or "/bin/sh"
+
+
+def _output(writing: Writing, command: str, stdin: bytes | None = None) -> bytes:
+    done = _run([_shell(writing), "-c", command], stdin, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise MailError(f"{command}: exit status {done.returncode}; the text is unchanged")
+    return done.stdout
+
+
+def _run(
+    argv: list[str], stdin: bytes | None = None, *, stdout: int | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command at the terminal, to which an interrupt belongs meanwhile."""
+    before = signal.signal(signal.SIGINT, _nothing)
+    try:
+        return subprocess.run(argv, input=stdin, stdout=stdout, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _nothing(_signal: int, _frame: object) -> None:
+    """Leave an interrupt to the command.  SIG_IGN would be inherited by it, this is not."""
+
+
+_ACTIONS: dict[str, Callable[[Writing, str], None]] = {
+    "!": _command,
+    "|": _pipe,
+    ":": _mailrc,
+    "_": _mailrc,
+    "<": _read,
+    "r": _read,
+    "d": _dead,
+    "w": _write,
+    "e": _edit("EDITOR", "ed"),
+    "v": _edit("VISUAL", "vi"),
+    "p": _print,
+    "h": _header,
+    "t": _add("to"),
+    "c": _add("cc"),
+    "b": _add("bcc"),
+    "s": _subject,
+    "@": _attach,
+    "a": lambda writing, _: _variable(writing, "sign"),
+    "A": lambda writing, _: _variable(writing, "Sign"),
+    "i": _variable,
+    "?": _help,
+}

@@ -1,0 +1,47 @@
+"""A person at a terminal: lines in from descriptor 0, safe text out to descriptor 1."""
+
+import os
+
+from pymail import charset
+from pymail.errors import printable
+
+
+class Screen:
+    """What is typed, as bytes; what is shown, in the character set of the locale."""
+
+    def __init__(self, local: str) -> None:
+        self.local = local
+        self._buffer = b""
+        self._ended = False
+
+    def say(self, text: str) -> None:
+        """Show lines, without anything that would steer the terminal."""
+        self.prompt("".join(f"{printable(line.expandtabs())}\n" for line in text.split("\n")))
+
+    def prompt(self, text: str) -> None:
+        """Show text that is safe, with no line end of its own."""
+        data = text.encode(self.local or "utf-8", "replace")
+        while data:
+            data = data[os.write(1, data) :]
+
+    def line(self) -> bytes | None:
+        """Return the next line without its end, None at the end of the input."""
+        while b"\n" not in self._buffer:
+            data = b"" if self._ended else os.read(0, 1 << 16)
+            if not data:
+                # Ctrl-D behind an unfinished line: the line counts, and nothing follows.
+                self._ended = bool(self._buffer)
+                line, self._buffer = self._buffer, b""
+                return line or None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def forget(self) -> None:
+        """Drop the unfinished line, as the terminal does on an interrupt."""
+        self._buffer = b""
+
+    def ask(self, text: str) -> str:
+        """Return the answer to a prompt; "" at the end of the input."""
+        self.prompt(text)
+        return charset.decode(self.line() or b"", self.local).strip()
