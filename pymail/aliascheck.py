@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pymail import aliases
 from pymail.errors import MailError
-from pymail.members import Item, is_plain, scan
+from pymail.members import Item, scan
 
 _key_like = re.compile(r"[ \t]+([A-Za-z0-9_+.-]+)[ \t]*:(?![A-Za-z]+:)").match
 
@@ -44,15 +44,18 @@ class Examined:
         except MailError as error:
             self._found(0, str(error).partition(": ")[2], fatal=True)
             return
-        for line, name, rhs, mistake in aliases.definitions(text):
+        table = self.table
+        for line, key, plain, other in aliases.logical(text):
+            name, rhs, mistake = (key.lower(), plain, "") if key else aliases.definition(other)
             if mistake:
                 self._found(line, mistake, fatal=True)
-            elif name in self.table:
-                first = self.table[name][0]
-                self._found(line, f"duplicate alias {name}: the one on line {first} counts")
+            elif name in table:
+                self._found(
+                    line, f"duplicate alias {name}: the one on line {table[name][0]} counts"
+                )
             else:
-                self.table[name] = (line, rhs)
-                if not is_plain(rhs):
+                table[name] = (line, rhs)
+                if not key:
                     self._examine(line, name, rhs)
         self.mistakes.sort(key=lambda mistake: mistake.line)
 
