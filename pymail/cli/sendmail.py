@@ -56,7 +56,7 @@ class Request:
     def __init__(self) -> None:
         self.mode = "m"
         self.sender: str | None = None
-        self.full_name: str | None = os.environ.get("NAME") or None
+        self.full_name: str | None = os.environ.get("NAME")
         self.dot = True
         self.from_header = False
         self.gateway = False

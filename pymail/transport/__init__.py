@@ -8,55 +8,22 @@ other side did.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from pymail.identity import Identity
+from pymail.outcome import Outcome, bounced, deferred, kept, sent
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one delivery.
-
-    sent      it is there, durably
-    deferred  not now; tried again until the message is too old, then bounced
-    bounced   never
-    kept      trouble of this machine (disk, descriptors, permissions of our own): tried again,
-              never too old, never bounced
-    `dsn` is an RFC 3463 status, `words` what a person reads in mailq, log and bounce.
-    """
-
-    status: str
-    dsn: str
-    words: str
-
-
-def sent(words: str, dsn: str = "2.0.0") -> Outcome:
-    """Return the outcome of a delivery that is durably there."""
-    return Outcome("sent", dsn, words)
-
-
-def deferred(dsn: str, words: str) -> Outcome:
-    """Return the outcome of a delivery to be tried again while the message is young."""
-    return Outcome("deferred", dsn, words)
-
-
-def bounced(dsn: str, words: str) -> Outcome:
-    """Return the outcome of a delivery that can never succeed."""
-    return Outcome("bounced", dsn, words)
-
-
-def kept(dsn: str, words: str) -> Outcome:
-    """Return the outcome of a delivery that trouble of this machine prevents."""
-    return Outcome("kept", dsn, words)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A user of this machine, whose rights a delivery is done with."""
-
-    name: str
-    uid: int
-    gid: int
-    home: str
-    shell: str
+__all__ = [
+    "Content",
+    "Delivery",
+    "Identity",
+    "Outcome",
+    "Transport",
+    "bounced",
+    "deferred",
+    "kept",
+    "sent",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +64,9 @@ class Delivery:
     sender     envelope sender, qualified, "" for the null sender
     recipient  the final address, `original` the one the message was queued for
     argument   path of a Maildir or file, command line, or LMTP destination
-    local, extension, domain   parts of `recipient`
+    extension  of the recipient, behind recipient_delimiter
+    arrived    seconds
+    time_limit seconds that a command may take
     """
 
     number: int
@@ -113,8 +82,6 @@ class Delivery:
     content: Content
     arrived: int
     time_limit: int = 1000
-    size_limit: int = 0
-    client: str = field(default="")
 
 
 Transport = Callable[[Sequence[Delivery]], Iterator[tuple[int, Outcome]]]

@@ -1,0 +1,163 @@
+"""flush: one queue run.
+
+With nothing to do it ends before it has loaded more than mailq does.  From cron it prints
+nothing for what is normal; a reason why no mail moves at all is said once a day.
+"""
+
+import os
+import sys
+import time
+
+from pymail import __version__, errors, paths, pickup
+from pymail.errors import MailError, PermError, UsageError
+from pymail.spool import NEVER, Spool, is_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pymail.active import Active
+    from pymail.flush import Selection
+
+USAGE = """\
+usage: flush [-av] [--log FILE|-] [--site DOMAIN] [--recipient TEXT] [--sender TEXT] [ID ...]
+"""
+
+_DAY = 86400
+
+
+class Request:
+    """What the command line asks for."""
+
+    __slots__ = ("everything", "ids", "log", "recipient", "sender", "site", "verbose")
+
+    def __init__(self) -> None:
+        self.everything = self.verbose = False
+        self.log: str | None = None
+        self.recipient = self.sender = self.site = ""
+        self.ids: list[str] = []
+
+    @property
+    def selects(self) -> bool:
+        """Whether only some messages are meant, due or not."""
+        return bool(self.everything or self.ids or self.recipient or self.sender or self.site)
+
+
+def parse(args: list[str]) -> Request:
+    """Return what `args` ask for.  Raise UsageError for what is unknown."""
+    request = Request()
+    words = iter(args)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word in ("-v", "--verbose"):
+            request.verbose = True
+        elif word in ("-a", "--all"):
+            request.everything = True
+        elif word in ("-h", "--help"):
+            sys.stdout.write(USAGE)
+            raise SystemExit(errors.EX_OK)
+        elif word in ("-V", "--version"):
+            sys.stdout.write(f"pymail {__version__}\n")
+            raise SystemExit(errors.EX_OK)
+        elif name in ("--log", "--site", "--recipient", "--sender", "--id"):
+            value = value if equals else next(words, "")
+            if not value:
+                raise UsageError(f"option {name} needs an argument")
+            if name == "--id":
+                request.ids.append(value)
+            else:
+                setattr(request, name[2:], value)
+        elif word.startswith("-"):
+            raise UsageError(f"option {word} not supported")
+        else:
+            request.ids.append(word)
+    for qid in request.ids:
+        if not is_id(qid):
+            raise UsageError(f"cannot flush {qid}: not a queue id")
+    return request
+
+
+def _idle(spool: Spool, now: int) -> bool:
+    """Say whether nothing is due, as far as names and times tell."""
+    for _, due in spool.entries():
+        # Far ahead but not held: written by a clock that was wrong.
+        if due <= now or (due > now + _DAY and due != NEVER):
+            return False
+    return not (spool.system and pickup.waiting(spool))
+
+
+def _work(spool: Spool, request: Request) -> None:
+    # Only now: an idle flush must not pay for these.
+    from pymail import flush, log, world  # noqa: PLC0415
+
+    where = request.log
+    if where is None and not spool.system:
+        where = f"{spool.path}/log"
+    flush.run(
+        spool,
+        world.configuration(spool.path),
+        log.Log(where),
+        selection=_selection(request),
+        tell=_say if request.verbose else lambda _: None,
+    )
+
+
+def _selection(request: Request) -> "Selection":
+    from pymail import flush  # noqa: PLC0415
+
+    texts = (request.recipient, request.sender, request.site)
+
+    def matches(active: "Active") -> bool:
+        envelope = active.head.envelope
+        recipients = [r.lower() for r in envelope.recipients]
+        return (
+            (not request.recipient or any(request.recipient.lower() in r for r in recipients))
+            and (not request.sender or request.sender.lower() in (envelope.sender or ""))
+            and (not request.site or any(r.endswith(f"@{request.site.lower()}") for r in recipients))
+        )
+
+    return flush.Selection(
+        frozenset(request.ids), request.everything, matches if any(texts) else None
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{errors.printable(text)}\n")
+    sys.stdout.flush()
+
+
+def _main() -> int:
+    request = parse(sys.argv[1:])
+    os.umask(0o077)
+    spool = Spool(paths.spool())
+    if spool.system and os.geteuid() != 0:
+        raise PermError(f"cannot flush {spool.path}: only root may; your mail is flushed by cron")
+    if not request.selects and _idle(spool, int(time.time())):
+        return errors.EX_OK
+    try:
+        _work(spool, request)
+    except MailError as error:
+        if not sys.stderr.isatty() and _said_today(spool, str(error)):
+            return error.status
+        raise
+    return errors.EX_OK
+
+
+def _said_today(spool: Spool, text: str) -> bool:
+    """Say whether cron has already mailed this complaint in the last day; remember it."""
+    path = f"{spool.queue}/.complaint"
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text and time.time() - os.fstat(file.fileno()).st_mtime < _DAY:
+                return True
+    except OSError:
+        pass  # the first complaint
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return False
+    return False
+
+
+def main() -> int:
+    """Run flush; return its exit status."""
+    return errors.run("flush", _main)

@@ -1,0 +1,365 @@
+"""One queue run: take what is due, plan it, have it delivered, record it, end.
+
+The parent reads queue files, decides and records; agents deliver, one for each user (several
+for commands), and the parent prepares the next messages while they do.  Every message is in the
+hand of one flush at a time, and every step can be repeated, so a run may be killed anywhere.
+"""
+
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pymail import agent, pickup, retry, world
+from pymail.active import Active, set_aside, take
+from pymail.agent import Agent
+from pymail.config import Config
+from pymail.errors import DataError
+from pymail.identity import Identity
+from pymail.job import Job, Run
+from pymail.log import Log
+from pymail.outcome import Outcome, deferred
+from pymail.route import Router
+from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
+from pymail.transport import Delivery
+
+MOST_ACTIVE = 400
+"""Messages in hand at once; each has a descriptor open."""
+
+MOST_AGENTS = 64
+BATCH = 128
+MARGIN = 300
+"""Seconds that a batch may take besides what its commands may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages a run is for: everything due, or what is named, due or not."""
+
+    ids: frozenset[str] = frozenset()
+    everything: bool = False
+    matches: Callable[[Active], bool] | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether messages are tried before they are due."""
+        return bool(self.ids) or self.everything or self.matches is not None
+
+
+def run(
+    spool: Spool,
+    config: Config,
+    log: Log,
+    *,
+    selection: Selection,
+    tell: Callable[[str], None],
+) -> None:
+    """Deliver what is due, and what arrives meanwhile, until nothing is due.
+
+    Raise MailError where the aliases cannot be read.
+    """
+    machine = world.open_machine(config, spool.path)
+    router = Router(machine)
+    common = Run(spool, config, router, log, tell, _uptime())
+    _doubt_after_boot(spool)
+    flusher = _Flusher(common, selection)
+    deadline = time.monotonic() + config.run_time_limit
+    try:
+        while time.monotonic() < deadline and flusher.round():
+            pass
+    finally:
+        flusher.close()
+    pickup.sweep(spool, int(time.time()))
+    _publish_limit(spool, config)
+    if spool.system:
+        _tell_users(spool)
+
+
+class _Flusher:
+    """The state of a run: messages in hand, deliveries that wait for an agent, agents."""
+
+    def __init__(self, common: Run, selection: Selection) -> None:
+        self._run = common
+        self._selection = selection
+        self._tried: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._jobs: dict[int, tuple[Job, Delivery]] = {}
+        self._in_hand = 0
+        self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
+        self._agents: list[Agent] = []
+
+    def round(self) -> bool:
+        """Work on everything due now; return False where there was nothing."""
+        spool = self._run.spool
+        if spool.system:
+            pickup.adopt(spool, self._warn)
+        due = self._due()
+        if not due:
+            return False
+        for qid in due:
+            while self._in_hand >= MOST_ACTIVE:
+                self._turn()
+            self._take(qid)
+            self._dispatch()
+            self._listen(0)
+        while self._in_hand:
+            self._turn()
+        return True
+
+    def close(self) -> None:
+        """End the agents."""
+        for each in self._agents:
+            each.close()
+        self._agents = []
+
+    def _warn(self, text: str) -> None:
+        self._run.log.event("pickup", f"warning: {text}")
+        self._run.tell(f"warning: {text}")
+
+    def _due(self) -> list[str]:
+        """Return the ids to try, users in turn; a message is tried once in a run."""
+        now = int(time.time())
+        longest = self._run.config.maximal_backoff_time
+        by_user: dict[int, deque[str]] = {}
+        for qid, next_attempt in self._run.spool.entries():
+            if qid in self._tried or (self._selection.ids and qid not in self._selection.ids):
+                continue
+            held = next_attempt == NEVER
+            if held or not (self._selection.named or retry.due(now, next_attempt, longest)):
+                continue
+            by_user.setdefault(uid_of(qid), deque()).append(qid)
+        return list(_in_turn(by_user.values()))
+
+    def _take(self, qid: str) -> None:
+        """Lock a message and plan it."""
+        spool = self._run.spool
+        self._tried.add(qid)
+        try:
+            active = take(spool, qid)
+        except DataError:
+            set_aside(spool, qid)
+            text = f"{qid}: damaged queue file, set aside as {spool.queue}/{qid}.damaged"
+            self._run.log.event("qmgr", f"warning: {text}")
+            self._run.tell(text)
+            return
+        except OSError as error:
+            self._run.log.event("qmgr", f"warning: {qid}: {error.strerror}")
+            return
+        if active is None:
+            return
+        if not self._wanted(active):
+            active.close()
+            return
+        job = Job(self._run, active, int(time.time()))
+        self._in_hand += 1
+        for kind, delivery in job.start(lambda: next(self._numbers)):
+            self._jobs[delivery.number] = (job, delivery)
+            self._queues.setdefault((kind, delivery.user), deque()).append(delivery)
+        self._finish(job)
+
+    def _wanted(self, active: Active) -> bool:
+        """Say whether a message is still due, now that it is locked."""
+        if active.due == NEVER:
+            return False
+        if self._selection.matches is not None:
+            return self._selection.matches(active)
+        longest = self._run.config.maximal_backoff_time
+        return self._selection.named or retry.due(int(time.time()), active.due, longest)
+
+    def _finish(self, job: Job) -> None:
+        if job.finished:
+            job.finish()
+            self._in_hand -= 1
+
+    def _turn(self) -> None:
+        """Wait until an agent has said something."""
+        self._dispatch(hurry=True)
+        self._listen(1)
+
+    def _dispatch(self, *, hurry: bool = False) -> None:
+        """Give idle agents what waits for them: full batches, or with `hurry` whatever there is."""
+        for key in list(self._queues):
+            kind, user = key
+            queue = self._queues[key]
+            command = kind == "command"
+            while queue and (hurry or command or len(queue) >= BATCH):
+                each = self._idle_agent(user, command=command)
+                if each is None:
+                    break
+                size = 1 if command else BATCH
+                batch = [queue.popleft() for _ in range(min(size, len(queue)))]
+                limit = MARGIN + sum(d.time_limit for d in batch if command)
+                each.send(kind, batch, limit)
+            if not queue:
+                del self._queues[key]
+
+    def _idle_agent(self, user: Identity, *, command: bool) -> Agent | None:
+        """Return an agent of that user with nothing to do, a new one where that is allowed."""
+        own = [each for each in self._agents if each.user == user]
+        for each in own:
+            if not each.pending:
+                return each
+        most = self._run.config.local_destination_concurrency_limit if command else 1
+        if len(own) >= most:
+            return None
+        if len(self._agents) >= MOST_AGENTS:
+            spare = next((each for each in self._agents if not each.pending), None)
+            if spare is None:
+                return None
+            spare.close()
+            self._agents.remove(spare)
+        fresh = Agent(user)
+        self._agents.append(fresh)
+        return fresh
+
+    def _listen(self, timeout: float) -> None:
+        """Hear what agents have to say."""
+        busy = [each for each in self._agents if each.pending]
+        for each in agent.wait(busy, timeout) if busy else ():
+            for number, outcome in each.outcomes():
+                self._hear(number, outcome)
+        for each in busy:
+            if each.alive and each.pending and time.monotonic() > each.deadline:
+                each.kill()
+            if not each.alive:
+                self._agents.remove(each)
+                words = f"cannot deliver as {each.user.name}: {each.failure or 'agent ended'}"
+                for number in sorted(each.pending):
+                    self._hear(number, deferred("4.3.0", words))
+
+    def _hear(self, number: int, outcome: Outcome) -> None:
+        job, delivery = self._jobs.pop(number)
+        job.hear(delivery, outcome)
+        self._finish(job)
+
+
+def _in_turn(queues: Iterable[deque[str]]) -> Iterable[str]:
+    """Yield one of each queue in turn, so that nobody's flood stops another's mail."""
+    waiting = list(queues)
+    while waiting:
+        for queue in waiting:
+            yield queue.popleft()
+        waiting = [queue for queue in waiting if queue]
+
+
+def _uptime() -> int:
+    try:
+        with open("/proc/uptime", encoding="ascii") as file:
+            return int(float(file.read().split()[0]))
+    except (OSError, ValueError):
+        return 0
+
+
+def _doubt_after_boot(spool: Spool) -> None:
+    """Mark every recipient as in doubt when the machine was started anew.
+
+    A mark is not synced before the delivery it announces; after a power cut it may be lost
+    while the letter is in the mailbox.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read()
+    except OSError:
+        boot = "unknown"
+    path = f"{spool.queue}/.boot"
+    try:
+        with open(path, encoding="ascii") as file:
+            if file.read() == boot:
+                return
+    except OSError:
+        pass  # the first run ever
+    for qid, _ in spool.entries():
+        try:
+            active = take(spool, qid)
+        except (DataError, OSError):
+            continue  # the run itself deals with it
+        if active is not None:
+            for index in active.waiting():
+                if active.state(index) == TODO:
+                    active.mark(index, ATTEMPTED)
+            active.sync()
+            active.close()
+    _replace(path, boot)
+
+
+def _publish_limit(spool: Spool, config: Config) -> None:
+    """Tell sendmail, which reads no configuration, of a message_size_limit of one's own."""
+    limit = config.message_size_limit
+    if spool.size_limit() != limit:
+        _replace(f"{spool.path}/message_size_limit", f"{limit}\n", 0o644)
+
+
+def _replace(path: str, text: str, mode: int = 0o600) -> None:
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.write(fd, text.encode("ascii"))
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(f"{path}.new", path)
+
+
+def _tell_users(spool: Spool) -> None:
+    """Write for each user what is queued of that user's mail, for mailq."""
+    packed: dict[int, list[bytes]] = {}
+    for qid, due in spool.entries():
+        if uid_of(qid):
+            try:
+                packed.setdefault(uid_of(qid), []).append(_packed(spool, qid, due))
+            except (OSError, DataError):
+                continue  # delivered or set aside meanwhile
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for name in os.listdir(f"{spool.path}/drop"):
+        try:
+            fd = os.open(f"{spool.path}/drop/{name}", flags)
+        except OSError:
+            continue
+        try:
+            uid = os.fstat(fd).st_uid
+            if name == f"u{uid}":
+                _write_status(fd, uid, b"".join(packed.get(uid, [])))
+        except OSError:
+            continue  # its owner plays tricks, or has just been here
+        finally:
+            os.close(fd)
+
+
+def _packed(spool: Spool, qid: str, due: int) -> bytes:
+    fd = os.open(f"{spool.queue}/{qid}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        start = os.pread(fd, 4096, 0)
+        need = Head.length(start)
+        if need > len(start):
+            start += os.pread(fd, need - len(start), len(start))
+        head = Head(start)
+        tail = os.pread(fd, 1 << 16, head.tail)
+        return pack(start[: head.body], due, qid, tail)
+    finally:
+        os.close(fd)
+
+
+def _write_status(directory: int, uid: int, data: bytes) -> None:
+    """Replace `.status` in a directory that belongs to somebody else."""
+    if not data:
+        try:
+            os.unlink(".status", dir_fd=directory)
+        except FileNotFoundError:
+            return
+        return
+    try:
+        os.unlink(".status.new", dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(".status.new", flags, 0o600, dir_fd=directory)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchown(fd, uid, -1)
+    finally:
+        os.close(fd)
+    os.rename(".status.new", ".status", src_dir_fd=directory, dst_dir_fd=directory)

@@ -1,0 +1,432 @@
+"""One message on its way through a run of flush: planned, delivered, recorded, done with.
+
+What is recorded where:
+    state of a recipient    delivered, or reported, once nothing more is to be done for it
+    tail, "sent" "bounced"  one target of a recipient that has several: not done again
+    tail, "reported"        the bounce for a target is durable
+    tail, "deferred" "kept" why it waits
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pymail import address, message, retry
+from pymail.active import Active
+from pymail.bounce import DELAYED, FAILED, RELAYED, Failure, Returned, report
+from pymail.config import Config
+from pymail.envelope import Envelope
+from pymail.log import Log
+from pymail.outcome import Outcome, bounced
+from pymail.route import Router, Target
+from pymail.spool import (
+    ATTEMPTED,
+    DELIVERED,
+    HELD,
+    NEVER,
+    NEW,
+    REPORTED,
+    SEEN,
+    TODO,
+    WARNED,
+    Attempt,
+    Spool,
+    make_id,
+    time_of,
+    uid_of,
+)
+from pymail.transport import Content, Delivery
+from pymail.users import User, user_of
+
+INLINE = 1 << 16
+"""Bytes of a message that is handed to an agent as it is; a larger one by its descriptor."""
+
+_PARTS = {"lmtp": "lmtp", "outcome": "error"}
+
+
+@dataclass(slots=True)
+class Run:
+    """What all jobs of a run share."""
+
+    spool: Spool
+    config: Config
+    router: Router
+    log: Log
+    tell: Callable[[str], None]
+    uptime: int
+    users: dict[int, User] = field(default_factory=dict)
+
+    def user(self, uid: int) -> User:
+        """Return name and full name of the user with that uid."""
+        if uid not in self.users:
+            self.users[uid] = user_of(uid)
+        return self.users[uid]
+
+
+@dataclass(slots=True)
+class _Step:
+    """A target of this attempt, and the recipients (by number) it is for."""
+
+    target: Target
+    indexes: list[int]
+    delivery: Delivery | None = None
+    outcome: Outcome | None = None
+
+
+class Job:
+    """A locked message and what is still to be heard of it."""
+
+    def __init__(self, run: Run, active: Active, now: int) -> None:
+        self._run = run
+        self.active = active
+        self._now = now
+        self._started = time.monotonic()
+        self._envelope = active.head.envelope
+        self._uid = uid_of(active.qid)
+        # Only root's own reports may say so of themselves.
+        self._kind = self._envelope.kind if self._uid == os.getuid() else ""
+        if self._envelope.kind == "raw":
+            self._kind = "raw"
+        self._sender = self._qualified_sender()
+        self._recipients = [run.router.qualify(r) for r in self._envelope.recipients]
+        self._past = active.attempts()
+        self._done = {(a.index, a.target) for a in self._past if a.status in ("sent", "bounced")}
+        self._plans: dict[int, list[Target]] = {}
+        self._steps: dict[str, _Step] = {}
+        self._waiting = 0
+        if active.head.flag == NEW:
+            self._announce()
+
+    def start(self, number: Callable[[], int]) -> Iterator[tuple[str, Delivery]]:
+        """Plan the attempt; yield (kind, delivery) for what agents have to do.
+
+        `number` gives each delivery its number.  What needs no delivery is recorded at once.
+        """
+        active = self.active
+        open_states = {i: active.state(i) for i in active.waiting()}
+        indexes = [i for i, state in open_states.items() if state != HELD]
+        doubtful = {i for i in indexes if open_states[i] == ATTEMPTED}
+        active.begin(indexes)
+        fields, body = message.split(active.header())
+        delivered_to = {address.fold(_text(v)) for v in message.values(fields, b"delivered-to")}
+        hops = sum(1 for f in fields if f.name == b"received")
+        for index in indexes:
+            self._plan(index, hops, delivered_to)
+        content = None
+        for step in self._steps.values():
+            if step.outcome is not None:
+                continue
+            if content is None:
+                header = self._header(fields)
+                content = self._content(header, body)
+            step.delivery = self._delivery(
+                number(), step, content, doubtful=not doubtful.isdisjoint(step.indexes)
+            )
+            self._waiting += 1
+            yield step.target.kind, step.delivery
+        for step in self._steps.values():
+            if step.outcome is not None:
+                self._record(step)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every delivery has its outcome."""
+        return self._waiting == 0
+
+    def hear(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Record the outcome of one delivery."""
+        step = next(s for s in self._steps.values() if s.delivery is delivery)
+        step.outcome = outcome
+        self._waiting -= 1
+        self._record(step)
+
+    def finish(self) -> None:
+        """Settle every recipient; report failures; remove the message, or say when it is next."""
+        now = max(self._now, int(time.time()))
+        age = max(now - self.active.head.arrived, 0)
+        config = self._run.config
+        old = retry.expired(
+            config,
+            age,
+            self.active.head.attempts,
+            self._run.uptime,
+            null_sender=not self._sender,
+        )
+        late: list[Failure] = []
+        for index in self._plans:
+            self._settle(index, late, old=old)
+        if late and self.active.head.flag != WARNED and retry.warns(config, age):
+            self._report(DELAYED, late, self._sender, self._notified(late, "DELAY"))
+            self.active.flag(WARNED)
+        if not self.active.waiting():
+            qid = self.active.qid
+            self.active.remove()
+            self._run.log.event("qmgr", f"{qid}: removed")
+            return
+        if all(self.active.state(i) == HELD for i in self.active.waiting()):
+            self.active.defer(NEVER)
+        else:
+            noise = ord(self.active.qid[-2])
+            self.active.defer(now + retry.delay(config, age, noise))
+        self.active.close()
+
+    def _qualified_sender(self) -> str:
+        sender = self._envelope.sender
+        if sender is None:
+            sender = self._run.user(self._uid).name
+        return self._run.router.qualify(sender) if sender else ""
+
+    def _announce(self) -> None:
+        """Log the arrival, as pickup, cleanup and qmgr of Postfix do."""
+        active, log = self.active, self._run.log
+        fields, _ = message.split(active.header())
+        if self._kind in ("", "raw"):
+            given = self._envelope.sender
+            name = self._run.user(self._uid).name if given is None else given
+            log.event("pickup", f"{active.qid}: uid={self._uid} from=<{name}>")
+        ids = message.values(fields, b"message-id")
+        text = _text(ids[0]) if ids else f"<{self._message_id()}>"
+        log.event("cleanup", f"{active.qid}: message-id={text}")
+        size, count = active.head.size, len(self._recipients)
+        text = f"from=<{self._sender}>, size={size}, nrcpt={count} (queue active)"
+        log.event("qmgr", f"{active.qid}: {text}")
+        active.flag(SEEN)
+
+    def _message_id(self) -> str:
+        stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(self.active.head.arrived))
+        return f"{stamp}.{self.active.qid}@{self._run.config.myhostname}"
+
+    def _plan(self, index: int, hops: int, delivered_to: set[str]) -> None:
+        targets = self._run.router.plan(self._recipients[index])
+        self._plans[index] = targets
+        for target in targets:
+            if (index, target.name) in self._done:
+                continue
+            step = self._steps.get(target.name)
+            if step is not None:
+                step.indexes.append(index)  # two recipients that lead to the same place
+                continue
+            outcome = target.outcome or self._refused(target, hops, delivered_to)
+            self._steps[target.name] = _Step(target, [index], outcome=outcome)
+
+    def _refused(self, target: Target, hops: int, delivered_to: set[str]) -> Outcome | None:
+        config = self._run.config
+        if hops > config.hopcount_limit:
+            return bounced("5.4.6", f"too many hops: {hops} Received lines")
+        if config.message_size_limit and self.active.head.size > config.message_size_limit:
+            return bounced("5.3.4", f"message size {self.active.head.size} is over the limit")
+        if target.loop_key and address.fold(target.loop_key) in delivered_to:
+            return bounced("5.4.6", f"mail forwarding loop for {target.loop_key}")
+        return None
+
+    def _header(self, fields: list[message.Field]) -> bytes:
+        user = self._run.user(self._uid)
+        full_name = self._envelope.full_name
+        facts = message.Facts(
+            origin=self._run.config.myorigin,
+            sender=self._sender,
+            full_name=user.full_name if full_name is None else full_name,
+            message_id=self._message_id(),
+            arrived=self.active.head.arrived,
+        )
+        complete = message.complete(fields, facts, rewrite=self._kind != "raw")
+        who = "" if self._kind not in ("", "raw") else f", from userid {self._uid}"
+        received = (
+            f"Received: by {self._run.config.myhostname} (pymail{who})\n"
+            f"\tid {self.active.qid}; {message.date(self.active.head.arrived)}\n"
+        )
+        return received.encode("utf-8", "surrogateescape") + message.join(complete)
+
+    def _content(self, header: bytes, body: int) -> Content:
+        head = self.active.head
+        if len(self.active.start) == head.size:
+            return Content(header, self.active.start[body:])
+        return Content(header, b"", self.active.fd, head.body + body, head.size - body)
+
+    def _delivery(self, number: int, step: _Step, content: Content, *, doubtful: bool) -> Delivery:
+        target = step.target
+        sender = self._sender_for(target)
+        if target.kind != "lmtp":
+            original = self._recipients[step.indexes[0]]
+            delivered = target.loop_key or target.recipient
+            prefix = (
+                f"Return-Path: <{address.quote(sender) if sender else ''}>\n"
+                f"X-Original-To: {address.quote(original)}\n"
+                f"Delivered-To: {address.quote(delivered)}\n"
+            )
+            header = prefix.encode("utf-8", "surrogateescape") + content.header
+            content = Content(header, content.body, content.fd, content.offset, content.size)
+        assert target.user is not None  # noqa: S101  (only "outcome" has none)
+        return Delivery(
+            number=number,
+            qid=self.active.qid,
+            key=hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:10],
+            doubtful=doubtful,
+            sender=sender,
+            recipient=target.recipient,
+            original=self._recipients[step.indexes[0]],
+            argument=target.argument,
+            extension=target.extension,
+            user=target.user,
+            content=content,
+            arrived=time_of(self.active.qid),
+            time_limit=self._run.config.command_time_limit,
+        )
+
+    def _sender_for(self, target: Target) -> str:
+        return self._sender if target.sender is None or not self._sender else target.sender
+
+    def _record(self, step: _Step) -> None:
+        """Write down and log an outcome, so that it is not lost with this process."""
+        outcome = step.outcome
+        assert outcome is not None  # noqa: S101
+        for index in step.indexes:
+            alone = len(self._plans[index]) == 1
+            if alone and outcome.status == "sent":
+                self.active.mark(index, DELIVERED)
+            else:
+                self._note(index, step.target, outcome.status, outcome)
+        if step.target.kind in ("command", "lmtp", "mbox") and outcome.status == "sent":
+            self.active.sync()  # what was done cannot be done over without somebody seeing it
+        self._log(step)
+
+    def _note(self, index: int, target: Target, status: str, outcome: Outcome) -> None:
+        self.active.note(
+            Attempt(int(time.time()), index, status, outcome.dsn, target.name, outcome.words)
+        )
+
+    def _log(self, step: _Step) -> None:
+        target, outcome = step.target, step.outcome
+        assert outcome is not None  # noqa: S101
+        age = max(time.time() - self.active.head.arrived, 0)
+        took = time.monotonic() - self._started
+        original = self._recipients[step.indexes[0]]
+        expanded = "" if original == target.recipient else f" orig_to=<{original}>,"
+        relay = {"lmtp": target.argument, "outcome": "none"}.get(target.kind, "local")
+        status = "deferred" if outcome.status == "kept" else outcome.status
+        text = (
+            f"{self.active.qid}: to=<{target.recipient}>,{expanded} relay={relay},"
+            f" delay={age:.2g}, delays={max(age - took, 0):.2g}/0/0/{took:.2g},"
+            f" dsn={outcome.dsn}, status={status} ({outcome.words})"
+        )
+        self._run.log.event(_PARTS.get(target.kind, "local"), text)
+        self._run.tell(text)
+
+    def _settle(self, index: int, late: list[Failure], *, old: bool) -> None:
+        """Give one recipient its state, from the outcomes of its targets."""
+        failures: list[tuple[Target, Outcome]] = []
+        waits = False
+        for target in self._plans[index]:
+            step = self._steps.get(target.name)
+            outcome = step.outcome if step else None
+            if outcome is None or outcome.status == "sent":
+                continue
+            if outcome.status == "bounced":
+                failures.append((target, outcome))
+            elif old and outcome.status == "deferred":
+                outcome = Outcome("bounced", f"5{outcome.dsn[1:]}", f"expired: {outcome.words}")
+                self._note(index, target, "bounced", outcome)
+                failures.append((target, outcome))
+            else:
+                waits = True
+                late.append(self._failure(index, target, outcome))
+        failures += self._unreported(index)
+        held = self._fail(index, failures) if failures else False
+        if held:
+            self.active.mark(index, HELD)
+        elif waits:
+            self.active.mark(index, TODO)
+        elif failures or any(a.index == index and a.status == "reported" for a in self._past):
+            self.active.mark(index, REPORTED)
+        else:
+            self._deliver_notice(index)
+            self.active.mark(index, DELIVERED)
+
+    def _unreported(self, index: int) -> list[tuple[Target, Outcome]]:
+        """Return failures of earlier attempts whose report is not known to be durable."""
+        reported = {a.target for a in self._past if a.index == index and a.status == "reported"}
+        return [
+            (Target("outcome", a.target.rpartition(":")[2]), Outcome("bounced", a.dsn, a.words))
+            for a in self._past
+            if a.index == index and a.status == "bounced" and a.target not in reported
+        ]
+
+    def _fail(self, index: int, failures: list[tuple[Target, Outcome]]) -> bool:
+        """Report failures of one recipient; return True where they must be kept instead."""
+        if self._kind == "double-bounce":
+            text = "undeliverable report to postmaster; kept in the queue"
+            self._run.log.event("bounce", f"{self.active.qid}: {text}")
+            return True
+        wishes = self._envelope.notify[index]
+        by_sender: dict[str, list[tuple[Target, Outcome]]] = {}
+        for target, outcome in failures:
+            by_sender.setdefault(self._sender_for(target), []).append((target, outcome))
+        for sender, group in by_sender.items():
+            told = [self._failure(index, target, outcome) for target, outcome in group]
+            if not wishes or "FAILURE" in wishes:
+                self._report(FAILED, told, sender, True)
+        for target, outcome in failures:
+            self._note(index, target, "reported", outcome)
+        return False
+
+    def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:
+        original = self._recipients[index]
+        orcpt = self._envelope.orcpt[index]
+        return Failure(target.recipient, original, outcome.dsn, outcome.words, orcpt)
+
+    def _notified(self, late: list[Failure], wish: str) -> bool:
+        wishes = [self._envelope.notify[i] for i in self._plans]
+        return bool(late) and any(not w or wish in w for w in wishes)
+
+    def _deliver_notice(self, index: int) -> None:
+        """Tell the sender of a delivery, where RFC 3461 NOTIFY=SUCCESS asked for it."""
+        if "SUCCESS" not in self._envelope.notify[index] or not self._sender:
+            return
+        outcomes = [
+            self._failure(index, t, Outcome("sent", "2.0.0", "delivered"))
+            for t in self._plans[index]
+        ]
+        self._report(RELAYED, outcomes, self._sender, True)
+
+    def _report(self, action: str, failures: list[Failure], sender: str, wanted: bool) -> None:
+        """Queue a report, durably and only once: its id follows from what it reports."""
+        if not wanted or (not sender and action != FAILED):
+            return
+        config = self._run.config
+        to = sender or self._run.router.qualify("postmaster")
+        kind = "bounce" if sender else "double-bounce"
+        what = "\0".join([self.active.qid, action, to, *(f"{f.recipient} {f.original}" for f in failures)])
+        noise = hashlib.sha256(what.encode("utf-8", "surrogateescape")).digest()
+        qid = make_id(time_of(self.active.qid) * 1000000, noise, os.getuid())
+        fields, at = message.split(self.active.header())
+        whole = self._envelope.ret == "FULL" and self.active.head.size <= config.bounce_size_limit
+        returned = Returned(
+            self.active.qid,
+            self._sender,
+            self.active.head.arrived,
+            self._envelope.envid,
+            self._header(fields)[: max(config.bounce_size_limit, 1024)],
+            self.active.message()[at:] if whole else None,
+            self.active.head.arrived + config.maximal_queue_lifetime,
+        )
+        data = report(
+            action,
+            failures,
+            returned,
+            to=to,
+            host=config.myhostname,
+            qid=qid,
+            now=int(time.time()),
+        )
+        envelope = Envelope(os.getuid(), [to], sender="", kind=kind, body="8BITMIME")
+        # In doubt from the start: an earlier attempt may have made and delivered it already.
+        self._run.spool.insert(qid, envelope, data, ATTEMPTED)
+        name = {FAILED: "non-delivery", DELAYED: "delay", RELAYED: "delivery"}[action]
+        text = f"{self.active.qid}: sender {name} notification: {qid}"
+        self._run.log.event("bounce", text)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape").replace("\n", "").strip()

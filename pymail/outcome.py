@@ -1,0 +1,40 @@
+"""What became of a delivery.  Pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one delivery.
+
+    sent      it is there, durably
+    deferred  not now; tried again until the message is too old, then bounced
+    bounced   never
+    kept      trouble of this machine (disk, descriptors, permissions of our own): tried again,
+              never too old, never bounced
+    `dsn` is an RFC 3463 status, `words` what a person reads in mailq, log and bounce.
+    """
+
+    status: str
+    dsn: str
+    words: str
+
+
+def sent(words: str, dsn: str = "2.0.0") -> Outcome:
+    """Return the outcome of a delivery that is durably there."""
+    return Outcome("sent", dsn, words)
+
+
+def deferred(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery to be tried again while the message is young."""
+    return Outcome("deferred", dsn, words)
+
+
+def bounced(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery that can never succeed."""
+    return Outcome("bounced", dsn, words)
+
+
+def kept(dsn: str, words: str) -> Outcome:
+    """Return the outcome of a delivery that trouble of this machine prevents."""
+    return Outcome("kept", dsn, words)

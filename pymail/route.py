@@ -1,0 +1,425 @@
+"""Where a recipient's mail goes: aliases, .forward, mailbox, other domains.
+
+One pure router for flush, which delivers, and for explain, which tells: a second code path
+would lie.  What has to be looked up (aliases, users, .forward and include files) comes through
+the World that the caller gives.
+
+An address ends in one or more Targets.  Expansion is bounded: a name is not expanded within
+itself, the depth is 10, one recipient makes at most 1,000 targets, and each target is kept once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pymail import address
+from pymail.aliases import Entry
+from pymail.config import Config
+from pymail.identity import Identity
+from pymail.members import Item
+from pymail.outcome import Outcome, bounced, deferred, kept
+
+DEPTH = 10
+MOST_TARGETS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A file of members as it was read: .forward or :include:.
+
+    `items` is None where there is no such file; `trouble` is set where it exists and cannot
+    be used now.  `owner` may run what an include file names.
+    """
+
+    path: str
+    items: tuple[Item, ...] | None = None
+    owner: Identity | None = None
+    trouble: str = ""
+    warning: str = ""
+
+
+class World(Protocol):
+    """What the router asks of the machine."""
+
+    config: Config
+
+    def alias(self, key: str) -> Entry | None:
+        """Return the alias of that name."""
+
+    def user(self, name: str) -> Identity | None:
+        """Return the user of that name."""
+
+    def single(self) -> Identity | None:
+        """Return the one user of user mode, None in system mode."""
+
+    def forward(self, user: Identity, extension: str) -> Lines:
+        """Return the user's .forward, read with the user's rights."""
+
+    def include(self, path: str) -> Lines:
+        """Return an include file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One last hop of a recipient.
+
+    kind       maildir, mbox, command, lmtp, or outcome (decided here, no delivery)
+    recipient  the final address; Delivered-To
+    user       whose rights the delivery is done with; None for kind "outcome"
+    argument   path, command line or LMTP destination
+    sender     the envelope sender where owner-LIST replaces it, else None
+    outcome    for kind "outcome"
+    steps      how the recipient came here, for explain
+    """
+
+    kind: str
+    recipient: str
+    user: Identity | None = None
+    argument: str = ""
+    extension: str = ""
+    sender: str | None = None
+    outcome: Outcome | None = None
+    loop_key: str = ""
+    steps: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What tells this target from the others of a message, also at the next attempt."""
+        who = self.user.name if self.user else ""
+        return address.fold(f"{self.kind}:{who}:{self.argument}:{self.recipient}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """How far the expansion of a recipient has come."""
+
+    origin: str = "envelope"
+    names: tuple[str, ...] = ()
+    forwards: tuple[str, ...] = ()
+    rights: Identity | None = None
+    sender: str | None = None
+    depth: int = 0
+    loop_key: str = ""
+    steps: tuple[str, ...] = ()
+
+    def then(self, step: str, **changes: object) -> "_Here":
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values |= changes | {"steps": (*self.steps, step)}
+        return _Here(**values)
+
+
+class Router:
+    """Plans recipients in one World; what was looked up is looked up once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._config = world.config
+        self._local = {domain.lower() for domain in world.config.mydestination}
+
+    def plan(self, recipient: str) -> list[Target]:
+        """Return the targets of a qualified recipient; there is always at least one."""
+        targets: dict[str, Target] = {}
+        for target in self._address(recipient, _Here(steps=(recipient,))):
+            targets.setdefault(target.name, target)
+            if len(targets) > MOST_TARGETS:
+                words = f"{recipient} expands to more than {MOST_TARGETS} addresses"
+                return [_decided(recipient, bounced("5.4.6", words), _Here())]
+        # Aliases that lead only to themselves leave nothing: that must not pass for success.
+        if not targets:
+            outcome = bounced("5.1.1", f"nothing is left of {recipient}")
+            return [_decided(recipient, outcome, _Here())]
+        return list(targets.values())
+
+    def qualify(self, recipient: str) -> str:
+        """Return the recipient with a domain, and with a dot in it where that is wished."""
+        recipient = address.qualify(recipient, self._config.myorigin)
+        local, domain = address.split(recipient)
+        if self._config.append_dot_mydomain and "." not in domain and "[" not in domain:
+            if domain.lower() != "localhost":
+                return f"{local}@{domain}.{self._config.mydomain}"
+        return recipient
+
+    def is_local(self, recipient: str) -> bool:
+        """Say whether a qualified address belongs to this machine."""
+        return address.split(recipient)[1].lower() in self._local
+
+    def _address(self, recipient: str, here: _Here) -> Iterator[Target]:
+        recipient = self.qualify(recipient)
+        local, domain = address.split(recipient)
+        if here.depth > DEPTH:
+            words = f"alias nesting of {recipient} is deeper than {DEPTH}"
+            yield _decided(recipient, bounced("5.4.6", words), here)
+        elif not local or not domain or "\ufffd" in recipient or not address.is_safe(recipient):
+            yield _decided(recipient, bounced("5.1.3", f"bad address syntax: {recipient}"), here)
+        elif domain.lower() not in self._local:
+            yield from self._outside(recipient, domain, here)
+        else:
+            yield from self._name(recipient, local, here)
+
+    def _outside(self, recipient: str, domain: str, here: _Here) -> Iterator[Target]:
+        setting = self._config.default_transport
+        here = here.then(
+            f"{domain} is not in mydestination: default_transport = {setting}"
+            f" ({self._config.source('default_transport')})"
+        )
+        yield self._transport(setting, recipient, here)
+
+    def _transport(self, setting: str, recipient: str, here: _Here) -> Target:
+        kind, _, argument = setting.partition(":")
+        if kind == "lmtp":
+            user = self._world.single() or self._world.user(self._config.mail_owner)
+            user = user or self._world.user("nobody")
+            return Target(
+                "lmtp", recipient, user, argument, sender=here.sender, steps=here.steps
+            )
+        if kind == "discard":
+            outcome = Outcome("sent", "2.0.0", argument or "discarded")
+        elif kind == "retry":
+            outcome = deferred(*_coded(argument, "4.0.0"))
+        else:
+            outcome = bounced(*_coded(argument, "5.0.0"))
+        return _decided(recipient, outcome, here)
+
+    def _name(self, recipient: str, local: str, here: _Here) -> Iterator[Target]:
+        base, extension = self._split(local)
+        for key in dict.fromkeys((local, base)):
+            entry = self._world.alias(key)
+            folded = address.fold(key)
+            if entry is None or folded == (here.names[-1] if here.names else None):
+                continue
+            if folded in here.names:
+                words = f"alias database loop for {key}"
+                yield _decided(recipient, bounced("5.4.6", words), here)
+                return
+            step = f"{key} is an alias ({entry.file}, line {entry.line})"
+            yield from self._alias(recipient, folded, entry, here.then(step))
+            return
+        yield from self._user(recipient, base, extension, here)
+
+    def _split(self, local: str) -> tuple[str, str]:
+        """Return user name and extension, as recipient_delimiter parts them."""
+        delimiters = self._config.recipient_delimiter
+        places = [at for at in (local.find(d, 1) for d in delimiters) if at > 0]
+        if not places or address.fold(local) in ("mailer-daemon", "double-bounce"):
+            return local, ""
+        at = min(places)
+        return local[:at], local[at + 1 :]
+
+    def _alias(self, recipient: str, key: str, entry: Entry, here: _Here) -> Iterator[Target]:
+        rights = self._world.single() or self._world.user(self._config.default_privs)
+        here = here.then(
+            ", ".join(_shown(item) for item in entry.items),
+            origin="alias",
+            names=(*here.names, key),
+            rights=rights,
+            sender=self._owner(key) or here.sender,
+            depth=here.depth + 1,
+            loop_key=recipient,
+        )
+        yield from self._items(recipient, entry.items, here)
+
+    def _owner(self, key: str) -> str | None:
+        """Return the sender that mail of the list `key` gets: owner-LIST, where it exists."""
+        if not self._config.owner_request_special or key.startswith("owner-"):
+            return None
+        if key.endswith("-request"):
+            return None
+        owner = self._world.alias(f"owner-{key}")
+        if owner is None:
+            return None
+        if self._config.expand_owner_alias and owner.items[0].kind == "address":
+            return self.qualify(owner.items[0].value)
+        return self.qualify(f"owner-{key}")
+
+    def _items(self, recipient: str, items: Sequence[Item], here: _Here) -> Iterator[Target]:
+        for item in items:
+            match item.kind:
+                case "address":
+                    yield from self._address(item.value, here)
+                case "final":
+                    yield from self._final(item.value, here)
+                case "include":
+                    yield from self._include(recipient, item.value, here)
+                case "command" | "file":
+                    yield self._program(recipient, item, here)
+                case "fail":
+                    yield _decided(recipient, bounced(*_coded(item.value, "5.7.1")), here)
+                case "defer":
+                    yield _decided(recipient, deferred(*_coded(item.value, "4.7.1")), here)
+                case _:
+                    yield _decided(recipient, Outcome("sent", "2.0.0", "blackhole"), here)
+
+    def _final(self, name: str, here: _Here) -> Iterator[Target]:
+        recipient = self.qualify(name)
+        local, domain = address.split(recipient)
+        if domain.lower() not in self._local:
+            yield from self._address(recipient, here)
+            return
+        base, extension = self._split(local)
+        yield from self._user(recipient, base, extension, here.then(f"\\{local}"), final=True)
+
+    def _include(self, recipient: str, path: str, here: _Here) -> Iterator[Target]:
+        lines = self._world.include(path)
+        here = here.then(f":include:{path}", origin="include", depth=here.depth + 1)
+        if lines.trouble or lines.items is None:
+            words = f"cannot read {path}: {lines.trouble or 'no such file'}"
+            yield _decided(recipient, kept("4.2.4", words), here)
+            return
+        here = here.then(", ".join(map(_shown, lines.items)), rights=lines.owner or here.rights)
+        if here.depth > DEPTH:
+            yield _decided(recipient, bounced("5.4.6", f"{path} includes itself"), here)
+            return
+        yield from self._items(recipient, lines.items, here)
+
+    def _program(self, recipient: str, item: Item, here: _Here) -> Target:
+        command = item.kind == "command"
+        setting = "allow_mail_to_commands" if command else "allow_mail_to_files"
+        allowed = self._config.allow_mail_to_commands if command else self._config.allow_mail_to_files
+        if here.origin not in allowed:
+            words = f"mail to {item.kind}s is restricted: {setting} has no {here.origin!r}"
+            return _decided(recipient, bounced("5.7.1", words), here)
+        if here.rights is None or (here.rights.uid == 0 and self._world.single() is None):
+            words = f"no user to deliver to {_shown(item)}: set default_privs"
+            return _decided(recipient, kept("4.3.5", words), here)
+        kind = "command" if command else "mbox"
+        path = item.value
+        if not command and path.startswith("~/"):
+            path = f"{here.rights.home}/{path[2:]}"
+        if not command and path.endswith("/"):
+            kind = "maildir"
+        return Target(
+            kind,
+            recipient,
+            here.rights,
+            path,
+            sender=here.sender,
+            loop_key=here.loop_key,
+            steps=here.then(f"{_shown(item)}, as {here.rights.name}").steps,
+        )
+
+    def _user(
+        self, recipient: str, name: str, extension: str, here: _Here, *, final: bool = False
+    ) -> Iterator[Target]:
+        single = self._world.single()
+        user = self._known(name, single)
+        if user is None:
+            fallback = self._fallback(name)
+            if fallback is None:
+                yield _decided(recipient, self._unknown(name), here)
+                return
+            step = f"{name} has no alias: {fallback}"
+            if address.fold(fallback) in here.names:
+                words = f"mail for {name} has no place: set an alias for root, or root_user"
+                yield _decided(recipient, kept("4.3.5", words), here)
+                return
+            names = (*here.names, address.fold(name))
+            yield from self._address(fallback, here.then(step, names=names, depth=here.depth + 1))
+            return
+        if single is not None and user.uid != single.uid and single.uid != 0:
+            words = (
+                f"{name} is another user: in user mode mail is delivered to {single.name} only;"
+                " a system spool (pymail(7)) serves everybody"
+            )
+            yield _decided(recipient, bounced("5.1.1", words), here)
+            return
+        if user.uid == 0 and single is None:
+            yield from self._root(recipient, here)
+            return
+        here = here.then(f"{user.name} is a user, home {user.home}")
+        if not final and user.name not in here.forwards:
+            lines = self._world.forward(user, extension)
+            if lines.trouble:
+                yield _decided(recipient, kept("4.3.0", lines.trouble), here)
+                return
+            if lines.items:
+                own = here.then(
+                    f"{lines.path}: {', '.join(map(_shown, lines.items))}",
+                    origin="forward",
+                    forwards=(*here.forwards, user.name),
+                    rights=user,
+                    depth=here.depth + 1,
+                    loop_key=recipient,
+                )
+                yield from self._items(recipient, lines.items, own)
+                return
+        yield self._mailbox(recipient, user, extension, here)
+
+    def _known(self, name: str, single: Identity | None) -> Identity | None:
+        if single is not None and address.fold(name) == address.fold(single.name):
+            return single
+        return self._world.user(address.fold(name)) or self._world.user(name)
+
+    def _fallback(self, name: str) -> str | None:
+        """Return who answers for a role that RFC 5321 4.5.1 wants to exist."""
+        folded = address.fold(name)
+        single = self._world.single()
+        if folded in ("mailer-daemon", "double-bounce", "abuse"):
+            return "postmaster"
+        if folded == "postmaster":
+            return single.name if single else "root"
+        if folded == "root" and single:
+            return single.name
+        return None
+
+    def _root(self, recipient: str, here: _Here) -> Iterator[Target]:
+        # Nothing is ever delivered as root: a reader or filter of root's would run as root.
+        name = self._config.root_user
+        user = self._world.user(name) if name else None
+        if user is None or user.uid == 0:
+            words = "mail for root has no place: set an alias for root, or root_user"
+            yield _decided(recipient, kept("4.3.5", words), here)
+            return
+        step = f"root has no alias: root_user = {name} ({self._config.source('root_user')})"
+        here = here.then(step, names=(*here.names, "root"), depth=here.depth + 1)
+        yield from self._address(name, here)
+
+    def _unknown(self, name: str) -> Outcome:
+        words = f'unknown user: "{address.fold(name)}"'
+        if self._config.unknown_local_recipient_reject_code < 500:
+            return deferred("4.1.1", words)
+        return bounced("5.1.1", words)
+
+    def _mailbox(self, recipient: str, user: Identity, extension: str, here: _Here) -> Target:
+        config = self._config
+        if config.mailbox_transport:
+            setting = f"mailbox_transport = {config.mailbox_transport}"
+            here = here.then(f"{setting} ({config.source('mailbox_transport')})")
+            return self._transport(config.mailbox_transport, recipient, here)
+        if config.mailbox_command:
+            kind, argument = "command", config.mailbox_command
+            step = f"mailbox_command = {argument} ({config.source('mailbox_command')})"
+        else:
+            kind = "maildir" if config.home_mailbox.endswith("/") else "mbox"
+            argument = f"{user.home}/{config.home_mailbox}"
+            step = f"{argument} (home_mailbox, {config.source('home_mailbox')})"
+        return Target(
+            kind,
+            recipient,
+            user,
+            argument,
+            extension,
+            sender=here.sender,
+            loop_key=recipient,
+            steps=here.then(step).steps,
+        )
+
+
+def _decided(recipient: str, outcome: Outcome, here: _Here) -> Target:
+    steps = (*here.steps, outcome.words)
+    return Target("outcome", recipient, sender=here.sender, outcome=outcome, steps=steps)
+
+
+def _coded(text: str, default: str) -> tuple[str, str]:
+    """Return DSN status and words of "5.1.2 words"; the class follows the default's."""
+    first, _, rest = text.strip().partition(" ")
+    parts = first.split(".")
+    if len(parts) == 3 and all(p.isdecimal() and len(p) <= 3 for p in parts):
+        return default[0] + first[1:], rest.strip() or "no reason given"
+    return default, text.strip() or "no reason given"
+
+
+def _shown(item: Item) -> str:
+    marks = {"command": "|", "final": "\\", "include": ":include:"}
+    if item.kind in ("fail", "defer", "blackhole"):
+        return f":{item.kind}: {item.value}".strip()
+    return f"{marks.get(item.kind, '')}{item.value}"
