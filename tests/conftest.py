@@ -6,9 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 import machine as machines
+import pytest
 from harness import Box, missing
 
 NO_MACHINE = pytest.StashKey[str]()

@@ -1,9 +1,9 @@
 """A whole machine for tests of system mode, made of private mounts over the real one.
 
 The test process moves into its own mount, host name and network namespaces. What it covers with
-memory (/etc, /usr, /dev as overlays; /home, /root, /run, /var/mail, /var/spool, /var/log empty)
-it may change at will: the host does not see it, and it ends with the process. The network is a
-loopback of its own, so no test reaches anything else.
+memory (/etc as a copy, /usr and /dev as overlays; /home, /root, /run, /var/mail, /var/spool and
+/var/log empty) it may change at will: the host does not see it, and it ends with the process. The
+network is a loopback of its own, so no test reaches anything else.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ USERS = (
     ("alice", 1001, "Alice Liddell,Room 1,555-1234,"),
     ("bob", 1002, "Bob (the) Builder"),
     ("carol", 1003, "& Smith, Jr."),
-    ("dave", 1004, "Dave \"The Man\" O'Neil <x>"),
+    ("dave", 1004, 'Dave "The Man" O\'Neil <x>'),
     ("erin", 1005, ""),
     ("jrh", 1006, "J. Random Hacker"),
 )
@@ -63,11 +63,13 @@ def enter() -> str:
         socket.sethostname(HOSTNAME)
         with tempfile.TemporaryDirectory(prefix="pymail-machine-") as scratch:
             _furnish(scratch)
+        _reachable(ROOT, Path(sys.prefix), Path(sys.base_prefix))
+        os.chdir(ROOT)
+        _people()
     except OSError as error:
         return f"{error.filename or 'namespace'}: {error.strerror}"
-    _reachable(ROOT, Path(sys.prefix), Path(sys.base_prefix))
-    os.chdir(ROOT)
-    _people()
+    except RuntimeError as error:
+        return str(error)
     return ""
 
 
@@ -82,11 +84,16 @@ def _loopback() -> None:
 def _furnish(scratch: str) -> None:
     """Cover what tests write to; the scratch directory is only a handle on the memory."""
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=0755")
-    for place in ("/etc", "/usr", "/dev"):
+    # A copy, since what happens in the host's /etc (a useradd, say) must not show through here.
+    _call("cp", "-a", "/etc", f"{scratch}/etc")
+    _mount(f"{scratch}/etc", "/etc", "none", _MS_BIND)
+    for place in ("/usr", "/dev"):
         upper, work = f"{scratch}{place}.upper", f"{scratch}{place}.work"
         os.mkdir(upper)
         os.mkdir(work)
-        inner = [sub for sub in ("/dev/pts", "/dev/shm") if place == "/dev" and os.path.ismount(sub)]
+        inner = [
+            sub for sub in ("/dev/pts", "/dev/shm") if place == "/dev" and os.path.ismount(sub)
+        ]
         held = {sub: os.open(sub, os.O_PATH) for sub in inner}
         _mount("overlay", place, "overlay", 0, f"lowerdir={place},upperdir={upper},workdir={work}")
         for sub, handle in held.items():
@@ -141,7 +148,9 @@ def _people() -> None:
     Path("/etc/hosts").write_text(f"127.0.0.1 {HOSTNAME} box localhost\n")
     _call("useradd", "-r", "-M", "-d", "/nonexistent", "-s", "/usr/sbin/nologin", "pymail")
     for login, uid, gecos in USERS:
-        _call("useradd", "-u", str(uid), "-U", "-m", "-s", "/bin/bash", "-K", "HOME_MODE=0755", login)
+        _call(
+            "useradd", "-u", str(uid), "-U", "-m", "-s", "/bin/bash", "-K", "HOME_MODE=0755", login
+        )
         # useradd refuses nothing of these, but says so for some: the field itself is what counts
         _call("usermod", "-c", gecos, login)
     _programs()

@@ -51,7 +51,9 @@ def loaded(box: Box, program: str, *args: str, stdin: bytes = b"") -> set[str]:
 
 
 def allowed(*faces: str) -> set[str]:
-    return STANDARD | {f"pymail.{name}" for name in GROUND} | {f"pymail.cli.{name}" for name in faces}
+    return (
+        STANDARD | {f"pymail.{name}" for name in GROUND} | {f"pymail.cli.{name}" for name in faces}
+    )
 
 
 def test_sendmail_loads_the_ground_layer_and_nothing_else(box: Box) -> None:
