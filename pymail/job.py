@@ -75,6 +75,15 @@ class _Step:
     outcome: Outcome | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A target of recipient number `index` that can never be delivered."""
+
+    index: int
+    target: Target
+    outcome: Outcome
+
+
 class Job:
     """A locked message and what is still to be heard of it."""
 
@@ -155,10 +164,18 @@ class Job:
             null_sender=not self._sender,
         )
         late: list[Failure] = []
+        failures: list[_Failed] = []
+        states: dict[int, bytes] = {}
         for index in self._plans:
-            self._settle(index, late, old=old)
+            states[index] = self._settle(index, late, failures, old=old)
+        if failures and not self._report_failures(failures):
+            states.update((failed.index, HELD) for failed in failures)
+        for index, state in states.items():
+            if state == DELIVERED:
+                self._tell_success(index)
+            self.active.mark(index, state)
         if late and self.active.head.flag != WARNED and retry.warns(config, age):
-            self._report(DELAYED, late, self._sender, self._notified(late, "DELAY"))
+            self._report(DELAYED, late, self._sender)
             self.active.flag(WARNED)
         if not self.active.waiting():
             qid = self.active.qid
@@ -314,9 +331,11 @@ class Job:
         self._run.log.event(_PARTS.get(target.kind, "local"), text)
         self._run.tell(text)
 
-    def _settle(self, index: int, late: list[Failure], *, old: bool) -> None:
-        """Give one recipient its state, from the outcomes of its targets."""
-        failures: list[tuple[Target, Outcome]] = []
+    def _settle(
+        self, index: int, late: list[Failure], failures: list[_Failed], *, old: bool
+    ) -> bytes:
+        """Return the state of one recipient, from the outcomes of its targets."""
+        failures += self._unreported(index)
         waits = False
         for target in self._plans[index]:
             step = self._steps.get(target.name)
@@ -324,63 +343,60 @@ class Job:
             if outcome is None or outcome.status == "sent":
                 continue
             if outcome.status == "bounced":
-                failures.append((target, outcome))
+                failures.append(_Failed(index, target, outcome))
             elif old and outcome.status == "deferred":
                 outcome = Outcome("bounced", f"5{outcome.dsn[1:]}", f"expired: {outcome.words}")
                 self._note(index, target, "bounced", outcome)
-                failures.append((target, outcome))
+                failures.append(_Failed(index, target, outcome))
             else:
                 waits = True
-                late.append(self._failure(index, target, outcome))
-        failures += self._unreported(index)
-        held = self._fail(index, failures) if failures else False
-        if held:
-            self.active.mark(index, HELD)
-        elif waits:
-            self.active.mark(index, TODO)
-        elif failures or any(a.index == index and a.status == "reported" for a in self._past):
-            self.active.mark(index, REPORTED)
-        else:
-            self._deliver_notice(index)
-            self.active.mark(index, DELIVERED)
+                wishes = self._envelope.notify[index]
+                if not wishes or "DELAY" in wishes:
+                    late.append(self._failure(index, target, outcome))
+        if waits:
+            return TODO
+        failed = any(f.index == index for f in failures)
+        if failed or any(a.index == index and a.status == "reported" for a in self._past):
+            return REPORTED
+        return DELIVERED
 
-    def _unreported(self, index: int) -> list[tuple[Target, Outcome]]:
+    def _unreported(self, index: int) -> list[_Failed]:
         """Return failures of earlier attempts whose report is not known to be durable."""
         reported = {a.target for a in self._past if a.index == index and a.status == "reported"}
         return [
-            (Target("outcome", a.target.rpartition(":")[2]), Outcome("bounced", a.dsn, a.words))
+            _Failed(
+                index,
+                Target("outcome", a.target.rpartition(":")[2], name=a.target),
+                bounced(a.dsn, a.words),
+            )
             for a in self._past
             if a.index == index and a.status == "bounced" and a.target not in reported
         ]
 
-    def _fail(self, index: int, failures: list[tuple[Target, Outcome]]) -> bool:
-        """Report failures of one recipient; return True where they must be kept instead."""
+    def _report_failures(self, failures: list[_Failed]) -> bool:
+        """Report what failed, one report a sender; return False where it must be kept instead."""
         if self._kind == "double-bounce":
             text = "undeliverable report to postmaster; kept in the queue"
-            self._run.log.event("bounce", f"{self.active.qid}: {text}")
-            return True
-        wishes = self._envelope.notify[index]
-        by_sender: dict[str, list[tuple[Target, Outcome]]] = {}
-        for target, outcome in failures:
-            by_sender.setdefault(self._sender_for(target), []).append((target, outcome))
-        for sender, group in by_sender.items():
-            told = [self._failure(index, target, outcome) for target, outcome in group]
+            self._run.log.event("bounce", f"warning: {self.active.qid}: {text}")
+            return False
+        by_sender: dict[str, list[Failure]] = {}
+        for failed in failures:
+            wishes = self._envelope.notify[failed.index]
             if not wishes or "FAILURE" in wishes:
-                self._report(FAILED, told, sender, True)
-        for target, outcome in failures:
-            self._note(index, target, "reported", outcome)
-        return False
+                told = self._failure(failed.index, failed.target, failed.outcome)
+                by_sender.setdefault(self._sender_for(failed.target), []).append(told)
+        for sender, group in by_sender.items():
+            self._report(FAILED, group, sender)
+        for failed in failures:
+            self._note(failed.index, failed.target, "reported", failed.outcome)
+        return True
 
     def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:
         original = self._recipients[index]
         orcpt = self._envelope.orcpt[index]
         return Failure(target.recipient, original, outcome.dsn, outcome.words, orcpt)
 
-    def _notified(self, late: list[Failure], wish: str) -> bool:
-        wishes = [self._envelope.notify[i] for i in self._plans]
-        return bool(late) and any(not w or wish in w for w in wishes)
-
-    def _deliver_notice(self, index: int) -> None:
+    def _tell_success(self, index: int) -> None:
         """Tell the sender of a delivery, where RFC 3461 NOTIFY=SUCCESS asked for it."""
         if "SUCCESS" not in self._envelope.notify[index] or not self._sender:
             return
@@ -388,11 +404,11 @@ class Job:
             self._failure(index, t, Outcome("sent", "2.0.0", "delivered"))
             for t in self._plans[index]
         ]
-        self._report(RELAYED, outcomes, self._sender, True)
+        self._report(RELAYED, outcomes, self._sender)
 
-    def _report(self, action: str, failures: list[Failure], sender: str, wanted: bool) -> None:
+    def _report(self, action: str, failures: list[Failure], sender: str) -> None:
         """Queue a report, durably and only once: its id follows from what it reports."""
-        if not wanted or (not sender and action != FAILED):
+        if not sender and action != FAILED:
             return
         config = self._run.config
         to = sender or self._run.router.qualify("postmaster")

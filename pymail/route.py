@@ -69,6 +69,7 @@ class Target:
     argument   path, command line or LMTP destination
     sender     the envelope sender where owner-LIST replaces it, else None
     outcome    for kind "outcome"
+    loop_key   the address whose Delivered-To would show a loop
     steps      how the recipient came here, for explain
     """
 
@@ -81,12 +82,14 @@ class Target:
     outcome: Outcome | None = None
     loop_key: str = ""
     steps: tuple[str, ...] = ()
+    name: str = ""
 
-    @property
-    def name(self) -> str:
-        """What tells this target from the others of a message, also at the next attempt."""
-        who = self.user.name if self.user else ""
-        return address.fold(f"{self.kind}:{who}:{self.argument}:{self.recipient}")
+    def __post_init__(self) -> None:
+        """Make the name that tells this target from the others, also at the next attempt."""
+        if not self.name:
+            who = self.user.name if self.user else ""
+            name = address.fold(f"{self.kind}:{who}:{self.argument}:{self.recipient}")
+            object.__setattr__(self, "name", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,188 @@
+"""mailq: what is in the queue, in the text format of Postfix's mailq or as JSON.
+
+Root sees everything.  A user of a system spool sees the own messages: those still in the own
+drop directory, and those that root's flush has told of in `.status` there.
+"""
+
+import os
+import stat
+import sys
+import time
+
+from pymail import __version__, errors, paths
+from pymail.errors import DataError, UsageError
+from pymail.spool import HELD, OPEN, Attempt, Entry, Spool, is_id, read, uid_of, unpack
+
+USAGE = "usage: mailq [-j] [-v]\n"
+
+HEADING = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n"
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WIDTH = 78
+_STATUS_LIMIT = 1 << 26
+
+
+def main() -> int:
+    """Run mailq; return its exit status."""
+    return errors.run("mailq", _main)
+
+
+def _main() -> int:
+    json = False
+    for arg in sys.argv[1:]:
+        if arg in ("-j", "--json"):
+            json = True
+        elif arg in ("-h", "--help"):
+            sys.stdout.write(USAGE)
+            return errors.EX_OK
+        elif arg in ("-V", "--version"):
+            sys.stdout.write(f"pymail {__version__}\n")
+            return errors.EX_OK
+        elif arg != "-v":
+            raise UsageError(f"option {arg} not supported")
+    spool = Spool(paths.spool())
+    entries = queue(spool)
+    sys.stdout.write("".join(_json(*each) for each in entries) if json else text(entries))
+    return errors.EX_OK
+
+
+def queue(spool: Spool) -> list[tuple[str, Entry]]:
+    """Return ("drop", "deferred", "active" or "hold", entry) of what the caller may see."""
+    now = int(time.time())
+    if not spool.system or os.geteuid() == 0:
+        found = [e for e in (spool.read(qid) for qid, _ in spool.entries()) if e is not None]
+        entries = [(_where(entry, now), entry) for entry in found]
+        if spool.system:
+            for name in _names(f"{spool.path}/drop"):
+                entries += [("drop", e) for e in _dropped(f"{spool.path}/drop/{name}")]
+        return entries
+    directory = spool.drop_directory(os.geteuid())
+    entries = [("drop", entry) for entry in _dropped(directory)]
+    return entries + [(_where(entry, now), entry) for entry in _told(directory)]
+
+
+def text(entries: list[tuple[str, Entry]]) -> str:
+    """Return the listing that people and check_mailq know from Postfix."""
+    if not entries:
+        return "Mail queue is empty\n"
+    lines = [HEADING]
+    total = 0
+    for where, entry in entries:
+        total += entry.head.size
+        lines.append(_entry(where, entry))
+    plural = "" if len(entries) == 1 else "s"
+    lines.append(f"-- {total // 1024} Kbytes in {len(entries)} Request{plural}.\n")
+    return "".join(lines)
+
+
+def _entry(where: str, entry: Entry) -> str:
+    head = entry.head
+    t = time.localtime(head.arrived)
+    arrival = (
+        f"{_DAYS[t.tm_wday]} {_MONTHS[t.tm_mon - 1]} {t.tm_mday:2d}"
+        f" {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
+    )
+    mark = {"hold": "!", "active": "*"}.get(where, "")
+    sender = errors.printable(_sender(entry))
+    lines = [f"{entry.qid + mark:<17} {head.size:8d} {arrival:>19} {sender}\n"]
+    reasons = _reasons(entry.attempts)
+    last = ""
+    for index, recipient in enumerate(head.envelope.recipients):
+        if head.states[index] not in OPEN:
+            continue
+        reason = reasons.get(index, "")
+        if reason and reason != last:
+            lines.append(f"{'(' + errors.printable(reason) + ')':>{_WIDTH}}\n")
+        last = reason
+        lines.append(f"{'':41}{errors.printable(recipient)}\n")
+    return "".join(lines) + "\n"
+
+
+def _json(where: str, entry: Entry) -> str:
+    """Return one message as a line with the keys of postqueue -j."""
+    head = entry.head
+    reasons = _reasons(entry.attempts)
+    recipients = []
+    for index, recipient in enumerate(head.envelope.recipients):
+        if head.states[index] in OPEN:
+            reason = f', "delay_reason": {_string(reasons[index])}' if index in reasons else ""
+            recipients.append(f'{{"address": {_string(recipient)}{reason}}}')
+    name = "maildrop" if where == "drop" else where
+    return (
+        f'{{"queue_name": "{name}", "queue_id": "{entry.qid}",'
+        f' "arrival_time": {head.arrived}, "message_size": {head.size},'
+        f' "forced_expire": false, "sender": {_string(_sender(entry))},'
+        f' "recipients": [{", ".join(recipients)}]}}\n'
+    )
+
+
+def _string(text: str) -> str:
+    """Return a JSON string: `json` would cost what the whole listing may."""
+    out = []
+    for c in text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"):
+        if c in '"\\':
+            out.append(f"\\{c}")
+        elif c.isprintable():
+            out.append(c)
+        else:
+            out += [f"\\u{unit:04x}" for unit in _utf16(ord(c))]
+    return f'"{"".join(out)}"'
+
+
+def _utf16(code: int) -> tuple[int, ...]:
+    if code < 0x10000:
+        return (code,)
+    return 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF)
+
+
+def _sender(entry: Entry) -> str:
+    sender = entry.head.envelope.sender
+    if sender is None:
+        import pwd  # noqa: PLC0415
+
+        try:
+            return pwd.getpwuid(uid_of(entry.qid)).pw_name
+        except KeyError:
+            return f"uid{uid_of(entry.qid)}"
+    return sender or "MAILER-DAEMON"
+
+
+def _reasons(attempts: list[Attempt]) -> dict[int, str]:
+    """Return for each recipient why it waits: the words of the latest deferral."""
+    return {a.index: a.words for a in attempts if a.status in ("deferred", "kept", "held")}
+
+
+def _where(entry: Entry, now: int) -> str:
+    waiting = [state for state in entry.head.states if state in OPEN]
+    if waiting and all(state in HELD for state in waiting):
+        return "hold"
+    return "active" if entry.due <= now else "deferred"
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _dropped(directory: str) -> list[Entry]:
+    """Return what lies in a drop directory; what is no message of its owner is passed over."""
+    found = []
+    for name in _names(directory):
+        path = f"{directory}/{name}"
+        try:
+            if is_id(name) and stat.S_ISREG(os.lstat(path).st_mode):
+                found.append(read(path, name))
+        except (OSError, DataError):
+            continue  # adopted meanwhile, or not ours to read
+    return found
+
+
+def _told(directory: str) -> list[Entry]:
+    try:
+        fd = os.open(f"{directory}/.status", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return []  # nothing of ours is queued
+    with open(fd, "rb") as file:
+        return unpack(file.read(_STATUS_LIMIT))
