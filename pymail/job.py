@@ -105,6 +105,7 @@ class Job:
         self._plans: dict[int, list[Target]] = {}
         self._steps: dict[str, _Step] = {}
         self._waiting = 0
+        self._fields, self._body = message.split(active.header())
         if active.head.flag == NEW:
             self._announce()
 
@@ -118,7 +119,7 @@ class Job:
         indexes = [i for i, state in open_states.items() if state != HELD]
         doubtful = {i for i in indexes if open_states[i] == ATTEMPTED}
         active.begin(indexes)
-        fields, body = message.split(active.header())
+        fields = self._fields
         delivered_to = {address.fold(_text(v)) for v in message.values(fields, b"delivered-to")}
         hops = sum(1 for f in fields if f.name == b"received")
         for index in indexes:
@@ -128,8 +129,7 @@ class Job:
             if step.outcome is not None:
                 continue
             if content is None:
-                header = self._header(fields)
-                content = self._content(header, body)
+                content = self._content(self._header())
             step.delivery = self._delivery(
                 number(), step, content, doubtful=not doubtful.isdisjoint(step.indexes)
             )
@@ -198,12 +198,11 @@ class Job:
     def _announce(self) -> None:
         """Log the arrival, as pickup, cleanup and qmgr of Postfix do."""
         active, log = self.active, self._run.log
-        fields, _ = message.split(active.header())
         if self._kind in ("", "raw"):
             given = self._envelope.sender
             name = self._run.user(self._uid).name if given is None else given
             log.event("pickup", f"{active.qid}: uid={self._uid} from=<{name}>")
-        ids = message.values(fields, b"message-id")
+        ids = message.values(self._fields, b"message-id")
         text = _text(ids[0]) if ids else f"<{self._message_id()}>"
         log.event("cleanup", f"{active.qid}: message-id={text}")
         size, count = active.head.size, len(self._recipients)
@@ -238,7 +237,7 @@ class Job:
             return bounced("5.4.6", f"mail forwarding loop for {target.loop_key}")
         return None
 
-    def _header(self, fields: list[message.Field]) -> bytes:
+    def _header(self) -> bytes:
         user = self._run.user(self._uid)
         full_name = self._envelope.full_name
         facts = message.Facts(
@@ -248,7 +247,7 @@ class Job:
             message_id=self._message_id(),
             arrived=self.active.head.arrived,
         )
-        complete = message.complete(fields, facts, rewrite=self._kind != "raw")
+        complete = message.complete(self._fields, facts, rewrite=self._kind != "raw")
         who = "" if self._kind not in ("", "raw") else f", from userid {self._uid}"
         received = (
             f"Received: by {self._run.config.myhostname} (pymail{who})\n"
@@ -256,8 +255,8 @@ class Job:
         )
         return received.encode("utf-8", "surrogateescape") + message.join(complete)
 
-    def _content(self, header: bytes, body: int) -> Content:
-        head = self.active.head
+    def _content(self, header: bytes) -> Content:
+        head, body = self.active.head, self._body
         if len(self.active.start) == head.size:
             return Content(header, self.active.start[body:])
         return Content(header, b"", self.active.fd, head.body + body, head.size - body)
@@ -413,18 +412,19 @@ class Job:
         config = self._run.config
         to = sender or self._run.router.qualify("postmaster")
         kind = "bounce" if sender else "double-bounce"
-        what = "\0".join([self.active.qid, action, to, *(f"{f.recipient} {f.original}" for f in failures)])
+        what = "\0".join(
+            [self.active.qid, action, to, *(f"{f.recipient} {f.original}" for f in failures)]
+        )
         noise = hashlib.sha256(what.encode("utf-8", "surrogateescape")).digest()
         qid = make_id(time_of(self.active.qid) * 1000000, noise, os.getuid())
-        fields, at = message.split(self.active.header())
         whole = self._envelope.ret == "FULL" and self.active.head.size <= config.bounce_size_limit
         returned = Returned(
             self.active.qid,
             self._sender,
             self.active.head.arrived,
             self._envelope.envid,
-            self._header(fields)[: max(config.bounce_size_limit, 1024)],
-            self.active.message()[at:] if whole else None,
+            self._header()[: max(config.bounce_size_limit, 1024)],
+            self.active.message()[self._body :] if whole else None,
             self.active.head.arrived + config.maximal_queue_lifetime,
         )
         data = report(
