@@ -89,6 +89,16 @@ class Letter:
         ]
 
 
+# What flush keeps in the queue for itself.
+BOOKS = {".boot", ".complaint"}
+
+
+def queued(spool: Path) -> list[str]:
+    """Return everything in a queue directory but flush's own books."""
+    place = spool / "queue"
+    return sorted({*os.listdir(place)} - BOOKS) if place.exists() else []
+
+
 def letters(maildir: Path) -> list[Letter]:
     """Return the messages of a Maildir, new and cur, oldest first."""
     found = []
@@ -176,8 +186,7 @@ class Box:
 
     def queue(self) -> list[str]:
         """Return the names in the queue directory."""
-        place = self.spool / "queue"
-        return sorted(os.listdir(place)) if place.exists() else []
+        return queued(self.spool)
 
     def maildir(self, name: str = "Maildir") -> list[bytes]:
         """Return the messages in a Maildir of this trial's home, oldest first."""

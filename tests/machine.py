@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import BIN, PATH, ROOT, Letter, argv, letters, measured
+from harness import BIN, PATH, ROOT, Letter, argv, letters, measured, queued
 
 HOSTNAME = "box.example.net"
 MAILNAME = "example.net"
@@ -272,7 +272,7 @@ class Machine:
 
     def queue(self) -> list[str]:
         """Return the names in the queue directory."""
-        return sorted(os.listdir(SPOOL / "queue"))
+        return queued(SPOOL)
 
     def mail(self, user: str, maildir: str = "Maildir") -> list[Letter]:
         """Return what has been delivered to that user, oldest first."""

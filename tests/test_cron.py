@@ -200,7 +200,7 @@ def test_git_send_email_hands_its_patches_over(machine: Machine) -> None:
             assert_delivered_to(letter, user, uid)
             assert letter.values("return-path") == ["<alice@example.net>"]
             assert letter.values("cc") == ["Carol <carol@example.net>"]
-            assert b"\n+.\n" in letter.data
+            assert re.search(rb"\n[+ ]\.\n", letter.body)
     applied = machine.mail("bob")
     order = sorted(applied, key=lambda letter: letter.values("date")[0] + subject(letter))
     assert len({subject(letter) for letter in order}) == 2

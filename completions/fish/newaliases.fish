@@ -2,3 +2,4 @@
 
 complete -c newaliases -l help -d 'show the synopsis'
 complete -c newaliases -l version -d 'show the version'
+complete -c newaliases -s v -d ignored
