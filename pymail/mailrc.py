@@ -26,6 +26,8 @@ _COMMANDS = {
 }
 """The commands, and the shortest abbreviation of each."""
 
+_CONTROLS = {"n": "\n", "t": "\t"}
+
 _DEPTH = 10
 """At so many files that source one another the innermost is left out."""
 
@@ -149,14 +151,18 @@ def _command(line: str) -> tuple[str, list[str]]:
 
 
 def _words(line: str) -> Iterator[str]:
-    """Return the words of a line; quotes keep blanks, a backslash keeps the next character."""
+    r"""Return the words of a line.
+
+    Quotes keep blanks; a backslash keeps the next character, but for \n and \t in quotes.
+    """
     word = ""
     quote = ""
     inside = False
     chars = iter(line)
     for char in chars:
         if char == "\\" and quote != "'":
-            word += next(chars, "")
+            after = next(chars, "")
+            word += _CONTROLS.get(after, after) if quote else after
             inside = True
         elif char == quote:
             quote = ""

@@ -59,7 +59,10 @@ def resolve(text: str, book: Book) -> list[Mailbox]:
 
 def unique(boxes: Sequence[Mailbox]) -> list[Mailbox]:
     """Return the mailboxes without those whose address came before."""
-    return list({address.fold(box.address): box for box in reversed(boxes)}.values())[::-1]
+    first: dict[str, Mailbox] = {}
+    for box in boxes:
+        first.setdefault(address.fold(box.address), box)
+    return list(first.values())
 
 
 def _resolve(text: str, book: Book, path: tuple[str, ...], done: set[str]) -> list[Mailbox]:

@@ -266,7 +266,7 @@ class _Sending:
         screen = Screen(self.user.local)
         sender = self.user.name if envelope.sender is None else f"<{envelope.sender}>"
         screen.say(f"from {sender} to {', '.join(envelope.recipients)}; not sent (-d)\n")
-        screen.say(charset.decode(data, "").removesuffix("\n"))
+        screen.say(charset.decode(data, self.user.local).removesuffix("\n"))
 
     def _record(self, first: str, data: bytes) -> None:
         """Keep a copy of what was sent; a copy that fails is said, and the message is sent."""
@@ -369,10 +369,13 @@ def _mailboxes(options: Options, user: _User) -> list[str]:
 
 def _home_mailbox() -> str:
     """Return home_mailbox; a configuration that is broken is no reason not to look."""
-    place = paths.spool()
+    spool = paths.spool()
     try:
         return config.load(
-            paths.config(place), hostname=os.uname().nodename, mailname="", aliases=""
+            paths.config(spool),
+            hostname=os.uname().nodename,
+            mailname="",
+            aliases=paths.aliases(spool),
         ).home_mailbox
     except MailError:
         return "Maildir/"
