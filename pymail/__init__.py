@@ -1,3 +1,3 @@
-"""A sendmail toolkit without a daemon."""
+"""pymail: mail for a Unix machine that runs no mail server."""
 
 __version__ = "0.1.0"

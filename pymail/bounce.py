@@ -118,9 +118,7 @@ def report(
     return data + f"\n--{boundary}--\n".encode()
 
 
-def _text(
-    action: str, failures: Sequence[Failure], message: Returned, host: str
-) -> list[str]:
+def _text(action: str, failures: Sequence[Failure], message: Returned, host: str) -> list[str]:
     first, second = _OPENINGS[action]
     lines = [f"This is the mail system at host {host}.", "", first]
     if second:

@@ -285,4 +285,3 @@ def _still_dropped(spool: Spool, fd: int, directory: str, file: str) -> bool:
         return False
     here = os.fstat(fd)
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-

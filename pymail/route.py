@@ -172,9 +172,7 @@ class Router:
         if kind == "lmtp":
             user = self._world.single() or self._world.user(self._config.mail_owner)
             user = user or self._world.user("nobody")
-            return Target(
-                "lmtp", recipient, user, argument, sender=here.sender, steps=here.steps
-            )
+            return Target("lmtp", recipient, user, argument, sender=here.sender, steps=here.steps)
         if kind == "discard":
             outcome = Outcome("sent", "2.0.0", argument or "discarded")
         elif kind == "retry":
@@ -277,7 +275,9 @@ class Router:
     def _program(self, recipient: str, item: Item, here: _Here) -> Target:
         command = item.kind == "command"
         setting = "allow_mail_to_commands" if command else "allow_mail_to_files"
-        allowed = self._config.allow_mail_to_commands if command else self._config.allow_mail_to_files
+        allowed = (
+            self._config.allow_mail_to_commands if command else self._config.allow_mail_to_files
+        )
         if here.origin not in allowed:
             words = f"mail to {item.kind}s is restricted: {setting} has no {here.origin!r}"
             return _decided(recipient, bounced("5.7.1", words), here)

@@ -46,9 +46,14 @@ FIXED = 64
 MARKS = 4
 """Bytes of the marks besides the states: flag, attempts, attempts, LF."""
 
-TODO, ATTEMPTED, DELIVERED, FAILED, REPORTED, CANCELLED, HELD = b"t", b"a", b"d", b"f", b"r", b"c", b"h"
-STATES = b"tadfrch"
-OPEN = b"tafh"
+TODO = b"t"
+ATTEMPTED = b"a"  # in doubt: it may have been delivered
+DELIVERED = b"d"
+REPORTED = b"r"  # failed, and the sender was told
+CANCELLED = b"c"
+HELD = b"h"
+STATES = b"tadrch"
+OPEN = b"tah"
 """States in which the recipient still waits for something."""
 
 NEW, SEEN, WARNED = b"-", b"s", b"w"
@@ -153,7 +158,9 @@ class Attempt:
 
     __slots__ = ("dsn", "index", "status", "target", "time", "words")
 
-    def __init__(self, time: int, index: int, status: str, dsn: str, target: str, words: str) -> None:
+    def __init__(
+        self, time: int, index: int, status: str, dsn: str, target: str, words: str
+    ) -> None:
         self.time = time
         self.index = index
         self.status = status
@@ -256,9 +263,10 @@ class Spool:
                 for name in names:
                     if is_id(name.name):
                         try:
-                            found.append((name.name, int(name.stat(follow_symlinks=False).st_mtime)))
+                            due = int(name.stat(follow_symlinks=False).st_mtime)
                         except FileNotFoundError:
                             continue  # another flush was faster
+                        found.append((name.name, due))
         except FileNotFoundError:
             return []  # nobody has sent anything yet
         found.sort()
@@ -425,14 +433,17 @@ class Draft:
         self._close()
 
     def _fixed(self) -> bytes:
-        before = b"%b%06x %08x %012x " % (MAGIC, len(self._marks) - MARKS, self._envelope, self.size)
+        count = len(self._marks) - MARKS
+        before = b"%b%06x %08x %012x " % (MAGIC, count, self._envelope, self.size)
         after = b" %014x   \n" % self._time
         crc = crc32(after, crc32(before, self._crc))
         return before + b"%08x" % crc + after
 
     def _create(self) -> int:
         try:
-            fd = os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+            fd = os.open(
+                ".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._directory
+            )
             if os.path.lexists(f"/proc/self/fd/{fd}"):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return fd
