@@ -26,7 +26,7 @@ class Active:
     a power cut.
     """
 
-    __slots__ = ("_end", "due", "fd", "head", "qid", "start", "_path")
+    __slots__ = ("_end", "_path", "due", "fd", "head", "qid", "start")
 
     def __init__(self, path: str, qid: str, fd: int) -> None:
         self._path = path

@@ -356,4 +356,3 @@ def _is_dot_atom(local: str) -> bool:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-

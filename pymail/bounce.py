@@ -30,6 +30,12 @@ _OPENINGS = {
     RELAYED: ("Your message was delivered, as you asked to be told.", ""),
 }
 
+_PLAIN_PART = (
+    "Content-Description: Notification\n"
+    "Content-Type: text/plain; charset=utf-8\n"
+    "Content-Transfer-Encoding: 8bit\n\n"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -96,21 +102,20 @@ def report(
     separator = f"\n--{boundary}\n"
     text = "\n".join(_text(action, failures, message, host))
     status = _status(action, failures, message, host)
-    original = "text/rfc822-headers" if message.body is None else "message/rfc822"
+    original, what = "message/rfc822", "Undelivered Message"
+    if message.body is None:
+        original, what = "text/rfc822-headers", "Undelivered Message Headers"
     parts = [
         head,
         separator,
-        "Content-Description: Notification\n"
-        "Content-Type: text/plain; charset=utf-8\n"
-        "Content-Transfer-Encoding: 8bit\n\n",
+        _PLAIN_PART,
         text,
         separator,
         "Content-Description: Delivery report\nContent-Type: message/delivery-status\n\n",
         status,
         separator,
-        "Content-Description: Undelivered Message"
-        f"{' Headers' if message.body is None else ''}\n"
-        f"Content-Type: {original}\nContent-Transfer-Encoding: 8bit\n\n",
+        f"Content-Description: {what}\nContent-Type: {original}\n",
+        "Content-Transfer-Encoding: 8bit\n\n",
     ]
     data = "".join(parts).encode("utf-8", "replace") + message.header
     if message.body is not None:

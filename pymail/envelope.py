@@ -40,7 +40,7 @@ class Envelope:
         "uid",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a record)
         self,
         uid: int,
         recipients: list[str],

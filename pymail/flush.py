@@ -23,7 +23,7 @@ from pymail.log import Log
 from pymail.outcome import Outcome, deferred
 from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
-from pymail.transport import Delivery
+from pymail.transport import Delivery  # noqa: TC001  (a dataclass needs it)
 
 MOST_ACTIVE = 400
 """Messages in hand at once; each has a descriptor open."""

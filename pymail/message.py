@@ -176,10 +176,11 @@ def join(fields: "Iterable[Field]") -> bytes:
 def date(epoch: int) -> str:
     """Return `epoch` (seconds) as an RFC 5322 date in the local time zone."""
     t = time.localtime(epoch)
-    sign, minutes = ("-", -t.tm_gmtoff // 60) if t.tm_gmtoff < 0 else ("+", t.tm_gmtoff // 60)
+    hours, minutes = divmod(abs(t.tm_gmtoff) // 60, 60)
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday:02d} {_MONTHS[t.tm_mon - 1]} {t.tm_year}"
-        f" {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} {sign}{minutes // 60:02d}{minutes % 60:02d}"
+        f" {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
+        f" {'-' if t.tm_gmtoff < 0 else '+'}{hours:02d}{minutes:02d}"
     )
 
 

@@ -137,10 +137,10 @@ class Router:
         """Return the recipient with a domain, and with a dot in it where that is wished."""
         recipient = address.qualify(recipient, self._config.myorigin)
         local, domain = address.split(recipient)
-        if self._config.append_dot_mydomain and "." not in domain and "[" not in domain:
-            if domain.lower() != "localhost":
-                return f"{local}@{domain}.{self._config.mydomain}"
-        return recipient
+        dotted = "." in domain or "[" in domain or domain.lower() == "localhost"
+        if dotted or not self._config.append_dot_mydomain:
+            return recipient
+        return f"{local}@{domain}.{self._config.mydomain}"
 
     def is_local(self, recipient: str) -> bool:
         """Say whether a qualified address belongs to this machine."""
@@ -318,7 +318,7 @@ class Router:
             names = (*here.names, address.fold(name))
             yield from self._address(fallback, here.then(step, names=names, depth=here.depth + 1))
             return
-        if single is not None and user.uid != single.uid and single.uid != 0:
+        if single is not None and single.uid not in (user.uid, 0):
             words = (
                 f"{name} is another user: in user mode mail is delivered to {single.name} only;"
                 " a system spool (pymail(7)) serves everybody"

@@ -122,7 +122,7 @@ class Head:
         """Read the start of a queue file.  Raise DataError where it is not one."""
         try:
             if data[:8] != MAGIC or data[63:64] != b"\n":
-                raise ValueError
+                raise ValueError  # noqa: TRY301
             count, length = int(data[8:14], 16), int(data[15:23], 16)
             self.size, self.crc = int(data[24:36], 16), int(data[37:45], 16)
             self.arrived = int(data[46:60], 16) // 1000000
@@ -298,8 +298,9 @@ class Spool:
         if uid == 0:
             return _directory(self.queue)
         # The plain name may be squatted; the owner of the directory is what counts.
+        path = self.drop_directory(uid)
         for suffix in ("", f".{os.urandom(8).hex()}"):
-            path = self.drop_directory(uid) + suffix
+            path += suffix
             try:
                 os.mkdir(path, 0o700)
             except FileExistsError:

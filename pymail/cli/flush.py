@@ -47,17 +47,7 @@ def parse(args: list[str]) -> Request:
     words = iter(args)
     for word in words:
         name, equals, value = word.partition("=")
-        if word in ("-v", "--verbose"):
-            request.verbose = True
-        elif word in ("-a", "--all"):
-            request.everything = True
-        elif word in ("-h", "--help"):
-            sys.stdout.write(USAGE)
-            raise SystemExit(errors.EX_OK)
-        elif word in ("-V", "--version"):
-            sys.stdout.write(f"pymail {__version__}\n")
-            raise SystemExit(errors.EX_OK)
-        elif name in ("--log", "--site", "--recipient", "--sender", "--id"):
+        if name in ("--log", "--site", "--recipient", "--sender", "--id"):
             value = value if equals else next(words, "")
             if not value:
                 raise UsageError(f"option {name} needs an argument")
@@ -66,13 +56,29 @@ def parse(args: list[str]) -> Request:
             else:
                 setattr(request, name[2:], value)
         elif word.startswith("-"):
-            raise UsageError(f"option {word} not supported")
+            _switch(request, word)
         else:
             request.ids.append(word)
     for qid in request.ids:
         if not is_id(qid):
             raise UsageError(f"cannot flush {qid}: not a queue id")
     return request
+
+
+def _switch(request: Request, word: str) -> None:
+    match word:
+        case "-v" | "--verbose":
+            request.verbose = True
+        case "-a" | "--all":
+            request.everything = True
+        case "-h" | "--help":
+            sys.stdout.write(USAGE)
+            raise SystemExit(errors.EX_OK)
+        case "-V" | "--version":
+            sys.stdout.write(f"pymail {__version__}\n")
+            raise SystemExit(errors.EX_OK)
+        case _:
+            raise UsageError(f"option {word} not supported")
 
 
 def _idle(spool: Spool, now: int) -> bool:
@@ -107,11 +113,12 @@ def _selection(request: Request) -> "Selection":
 
     def matches(active: "Active") -> bool:
         envelope = active.head.envelope
-        recipients = [r.lower() for r in envelope.recipients]
+        names = [name.lower() for name in envelope.recipients]
+        site = f"@{request.site.lower()}"
         return (
-            (not request.recipient or any(request.recipient.lower() in r for r in recipients))
-            and (not request.sender or request.sender.lower() in (envelope.sender or ""))
-            and (not request.site or any(r.endswith(f"@{request.site.lower()}") for r in recipients))
+            any(request.recipient.lower() in name for name in names)
+            and request.sender.lower() in (envelope.sender or "").lower()
+            and (not request.site or any(name.endswith(site) for name in names))
         )
 
     return flush.Selection(

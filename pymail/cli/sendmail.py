@@ -66,7 +66,7 @@ class Request:
         self.operands: list[str] = []
 
 
-def parse(args: list[str]) -> Request:
+def parse(args: list[str]) -> Request:  # noqa: C901  (getopt, with its three kinds)
     """Return what `args` ask for.  POSIX order: options end at the first operand.
 
     Raise UsageError for what is unknown, and for what cannot be ignored without harm.
@@ -116,7 +116,7 @@ def _long(word: str) -> None:
     raise UsageError(f"option {word} not supported")
 
 
-def _set(request: Request, letter: str, value: str) -> None:
+def _set(request: Request, letter: str, value: str) -> None:  # noqa: C901, PLR0912  (a table)
     """Carry one option over.  Options that change nothing here are accepted and forgotten."""
     match letter:
         case "f" | "r":
@@ -176,9 +176,11 @@ def _queue(request: Request, value: str) -> None:
     request.mode = "q"
     match value[:1]:
         case "I" | "R" | "S":
-            request.select = [f"--{ {'I': 'id', 'R': 'recipient', 'S': 'sender'}[value[0]] }", value[1:]]
+            names = {"I": "--id", "R": "--recipient", "S": "--sender"}
+            request.select = [names[value[0]], value[1:]]
         case "" | "f" | "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9":
-            pass  # an interval would start a daemon; here it is one run
+            # An interval would start a daemon; here it is one run, of everything.
+            request.select = ["--all"]
         case _:
             raise UsageError(f"option -q{value} not supported")
 
@@ -217,9 +219,8 @@ def _choose(found: list[tuple[str, bool]]) -> list[str]:
         raise DataError(f"cannot use recipient {found[0][0]}: not an address")
     once: dict[str, str] = {}
     for address, _ in found:
-        if not is_safe(address):
-            address = "".join(c if c.isprintable() else "\ufffd" for c in address)
-        once.setdefault(address.lower(), address)
+        safe = "".join(c if is_safe(c) else "\ufffd" for c in address)
+        once.setdefault(safe.lower(), safe)
     return list(once.values())
 
 
@@ -353,7 +354,7 @@ def _main() -> int:
         case "s":
             from pymail import dialogue  # noqa: PLC0415  (costs the usual path nothing)
 
-            return dialogue.serve(request.full_name)
+            return dialogue.serve(lambda qid: _deliver(request, str(qid)))
     qid = submit(request)
     if request.verbose:
         sys.stdout.write(f"{qid}: queued\n")

@@ -160,7 +160,8 @@ class _Folder:
 def _make(path: str) -> None:
     """Make a Maildir, durably: a message in it must not vanish with its directory."""
     made = []
-    for each in (path.rstrip("/"), f"{path}/tmp", f"{path}/new", f"{path}/cur"):
+    for name in ("", "/tmp", "/new", "/cur"):  # noqa: S108
+        each = path.rstrip("/") + name
         try:
             os.mkdir(each, 0o700)
             made.append(each)
