@@ -1,0 +1,132 @@
+"""What is done in the world: the commands that the faults strike, and what must come of them.
+
+A scene prepares the world, names one command, and says which letters have to end up where. A
+submission's letter exists only if the command says so; a delivery's letters were accepted
+before it began.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .world import User, World
+
+SUBMISSION, DELIVERY, INDEX, ATTACKED = "submission", "delivery", "index", "attacked"
+Command = tuple[User | None, list[str], str]
+Expected = dict[tuple[str, str], int]
+NOTHING = "/dev/null"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One command in one situation."""
+
+    name: str
+    title: str
+    kind: str
+    system: bool  # needs root and several users
+    prepare: Callable[[World], None]
+    command: Callable[[World], Command]
+    expected: Callable[[World], Expected]
+
+
+def _own_spool(w: World) -> None:
+    """User mode, in which one letter has been and gone."""
+    me = w.users[0]
+    w.submit(me, "earlier", me.name)
+    w.flush()
+    _throw_away(w)
+
+
+def _first_mail(_w: World) -> None:
+    """User mode, and nobody has ever sent anything."""
+
+
+def _drop(w: World) -> None:
+    """System mode; the drop directory of the first user exists."""
+    w.system_spool()
+    w.submit(w.users[0], "earlier", w.users[1].name)
+    w.flush()
+    _throw_away(w)
+
+
+def _no_drop(w: World) -> None:
+    """System mode, and the first mail ever."""
+    w.system_spool()
+
+
+def _own_queue(w: World) -> None:
+    """User mode with two letters in the queue."""
+    me = w.users[0]
+    w.submit(me, "m1", me.name)
+    w.submit(me, "m2", me.name, lines=200)
+
+
+def _two_letters(w: World) -> None:
+    """System mode with two users' letters to several mailboxes, one through an alias."""
+    a, b, c = w.users
+    w.configure("", f"team: {b.name}, {c.name}\n")
+    w.system_spool()
+    w.run(None, w.program("newaliases"))
+    w.submit(a, "m1", a.name, "team")
+    w.submit(b, "m2", b.name, a.name, lines=200)
+
+
+def _old_index(w: World) -> None:
+    """System mode with an aliases file that has changed since newaliases ran."""
+    _, b, c = w.users
+    w.configure("", f"team: {b.name}\n")
+    w.system_spool()
+    w.run(None, w.program("newaliases"))
+    w.configure("", f"team: {c.name}\nother: {b.name}\n")
+
+
+def _throw_away(w: World) -> None:
+    for user in w.users:
+        w.run(user, ["/bin/sh", "-c", "rm -f ~/Maildir/new/*"])
+
+
+def _sends(*recipients: int, options: tuple[str, ...] = ("-i",), lines: int = 60) -> Callable[[World], Command]:
+    def command(w: World) -> Command:
+        names = [w.users[number].name for number in recipients]
+        place = w.letter("m1", ", ".join(names), lines)
+        operands = [] if "-t" in options else names
+        return w.users[0], w.program("sendmail", *options, *operands), place
+
+    return command
+
+
+def _to(*recipients: int) -> Callable[[World], Expected]:
+    return lambda w: {(w.users[number].name, "m1"): 1 for number in recipients}
+
+
+def _delivered(w: World) -> Expected:
+    if not w.system:
+        return {(w.users[0].name, "m1"): 1, (w.users[0].name, "m2"): 1}
+    a, b, c = (user.name for user in w.users)
+    return {(a, "m1"): 1, (b, "m1"): 1, (c, "m1"): 1, (b, "m2"): 1, (a, "m2"): 1}
+
+
+def _flush(w: World) -> Command:
+    return None if w.system else w.users[0], w.program("flush"), NOTHING
+
+
+def _newaliases(w: World) -> Command:
+    return None, w.program("newaliases"), NOTHING
+
+
+SCENES = {
+    scene.name: scene
+    for scene in (
+        Scene("submit", "sendmail, user mode", SUBMISSION, False, _own_spool, _sends(0), _to(0)),
+        Scene("submit-t", "sendmail -t, user mode", SUBMISSION, False, _own_spool, _sends(0, options=("-t", "-i")), _to(0)),
+        Scene("submit-first", "sendmail, user mode, first mail ever", SUBMISSION, False, _first_mail, _sends(0), _to(0)),
+        Scene("submit-big", "sendmail, user mode, 1 MB", SUBMISSION, False, _own_spool, _sends(0, lines=16000), _to(0)),
+        Scene("drop", "sendmail, system mode", SUBMISSION, True, _drop, _sends(1, 2), _to(1, 2)),
+        Scene("drop-t", "sendmail -t, system mode", SUBMISSION, True, _drop, _sends(1, 2, options=("-t",)), _to(1, 2)),
+        Scene("drop-first", "sendmail, system mode, first mail ever", SUBMISSION, True, _no_drop, _sends(1), _to(1)),
+        Scene("flush-own", "flush, user mode", DELIVERY, False, _own_queue, _flush, _delivered),
+        Scene("flush", "flush as root, five mailboxes, an alias", DELIVERY, True, _two_letters, _flush, _delivered),
+        Scene("attacked", "flush as root, attacked", ATTACKED, True, _first_mail, _flush, lambda _w: {}),
+        Scene("newaliases", "newaliases", INDEX, True, _old_index, _newaliases, lambda _w: {}),
+    )
+}

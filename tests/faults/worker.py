@@ -1,0 +1,161 @@
+"""Workers: processes with a world each, which play cases that they are given."""
+
+import ctypes
+import os
+import pickle
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from . import attacks, sweep, world
+
+_PR_SET_PDEATHSIG = 1
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Pool:
+    """Plays cases in several worlds at once."""
+
+    def __init__(self, size: int) -> None:
+        if os.geteuid() == 0:
+            world.remove_stale_users()
+        self._top = tempfile.mkdtemp(prefix="pymail-faults-", dir=_scratch())
+        os.chmod(self._top, 0o755)
+        self._workers = [_Worker(f"{self._top}/{number}") for number in range(size)]
+
+    def close(self) -> None:
+        """End the workers; nothing is left of them."""
+        for each in self._workers:
+            each.close()
+        shutil.rmtree(self._top, ignore_errors=True)
+
+    def play(self, cases: Iterable[sweep.Case]) -> Iterator[sweep.Outcome]:
+        """Play cases and yield their outcomes in any order."""
+        todo = iter(cases)
+        done: queue.SimpleQueue[sweep.Outcome | Exception | None] = queue.SimpleQueue()
+        lock = threading.Lock()
+
+        def drive(one: _Worker) -> None:
+            try:
+                while True:
+                    with lock:
+                        case = next(todo, None)
+                    if case is None:
+                        break
+                    done.put(one.play(case))
+            except Exception as error:
+                done.put(error)
+            done.put(None)
+
+        threads = [threading.Thread(target=drive, args=(each,), daemon=True) for each in self._workers]
+        for thread in threads:
+            thread.start()
+        running = len(threads)
+        while running:
+            outcome = done.get()
+            if outcome is None:
+                running -= 1
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                yield outcome
+
+    def sweep(self, title: str, case: sweep.Case, most: int = 0) -> sweep.Tally:
+        """Play a case at every call, or at `most` of them, spread evenly, and count.
+
+        With a power cut the moment after the command's end is a point too.
+        """
+        tally = sweep.Tally(title)
+        (clean,) = self.play([replace(case, at=0)])
+        length = clean.calls + case.cut
+        points = spread(length, most)
+        for outcome in self.play(replace(case, at=number) for number in points):
+            if outcome.struck or case.cut:
+                tally.add(outcome)
+        return tally
+
+
+def spread(length: int, most: int) -> list[int]:
+    """Return 1 to `length`, or `most` of them with both ends."""
+    if most < 2 or length <= most:
+        return list(range(1, length + 1))
+    return [1 + number * (length - 1) // (most - 1) for number in range(most)]
+
+
+class _Worker:
+    """A worker as its parent sees it: cases in, outcomes out, pickled, through pipes."""
+
+    def __init__(self, top: str) -> None:
+        module = __name__.rpartition(".")[0]
+        start = f"import sys; sys.path.insert(0, {_root(module)!r}); from {module}.worker import main; main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", start, top, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def play(self, case: sweep.Case) -> sweep.Outcome:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        pickle.dump(case, self._process.stdin)
+        self._process.stdin.flush()
+        answer = pickle.load(self._process.stdout)
+        if isinstance(answer, sweep.Outcome):
+            return answer
+        raise RuntimeError(f"{case}\n{answer}")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def main() -> None:
+    """Be a worker: play what comes on standard input."""
+    top, parent = sys.argv[1:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever the programs print is no outcome
+    world.enter()
+    here = world.World(top)
+    stage = sweep.Stage(here, sweep.OTHERS | attacks.ATTACKS)
+    try:
+        while True:
+            try:
+                case = pickle.load(source)
+            except EOFError:
+                break
+            try:
+                answer = stage.play(case)
+            except Exception:
+                answer = traceback.format_exc()
+            pickle.dump(answer, sink)
+            sink.flush()
+    finally:
+        here.close()
+
+
+def _root(module: str) -> str:
+    """Return the directory from which this package is imported under its present name."""
+    root = _HOME
+    for _ in range(module.count(".")):
+        root = os.path.dirname(root)
+    return root
+
+
+def _scratch() -> str | None:
+    """Memory is faster than a disk, and what is tested here is not the disk."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
