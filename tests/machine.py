@@ -1,9 +1,9 @@
 """A whole machine for tests of system mode, made of private mounts over the real one.
 
 The test process moves into its own mount, host name and network namespaces. What it covers with
-memory (/etc as a copy, /usr and /dev as overlays; /home, /root, /run, /var/mail, /var/spool and
-/var/log empty) it may change at will: the host does not see it, and it ends with the process. The
-network is a loopback of its own, so no test reaches anything else.
+memory (/etc as a copy, /usr and /dev as overlays; /home, /opt, /root, /run, /var/mail, /var/spool
+and /var/log empty) it may change at will: the host does not see it, and it ends with the process.
+The network is a loopback of its own, so no test reaches anything else.
 """
 
 import ctypes
@@ -66,6 +66,7 @@ def enter() -> str:
         _reachable(ROOT, Path(sys.prefix), Path(sys.base_prefix))
         os.chdir(ROOT)
         _people()
+        programs()
     except OSError as error:
         return f"{error.filename or 'namespace'}: {error.strerror}"
     except RuntimeError as error:
@@ -99,9 +100,8 @@ def _furnish(scratch: str) -> None:
         for sub, handle in held.items():
             _mount(f"/proc/self/fd/{handle}", sub, "none", _MS_BIND)
             os.close(handle)
-    for place, mode in (("/home", "0755"), ("/run", "0755"), ("/var/spool", "0755")):
-        _cover(Path(place), mode)
-    _cover(Path("/var/log"), "0755")
+    for place in ("/home", "/opt", "/run", "/var/spool", "/var/log"):
+        _cover(Path(place), "0755")
     _cover(Path("/var/mail"), "2775")
     shutil.chown("/var/mail", "root", "mail")
     _cover(Path("/root"), "0755")
@@ -153,10 +153,9 @@ def _people() -> None:
         )
         # useradd refuses nothing of these, but says so for some: the field itself is what counts
         _call("usermod", "-c", gecos, login)
-    _programs()
 
 
-def _programs() -> None:
+def programs() -> None:
     """Make pymail's programs those of the system."""
     for place, names in (
         ("/usr/sbin", ("sendmail", "flush")),

@@ -2,13 +2,15 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Box, needs
+from harness import BIN, ROOT, Box, needs
+from machine import Machine, programs
 
 from pymail import errors
 from pymail.cli import sendmail
@@ -297,8 +299,12 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_readme_names_programs_and_commands_that_exist() -> None:
-    for command in re.findall(r"pymail (\w+)", " ".join(re.findall(r"`([^`]+)`", README))):
-        assert (command,) in {path for path, _ in commands()}, command
+    known = {" ".join(path) for path, _ in commands()}
+    shown = re.findall(r"^pymail (\w+(?: [a-z]+)?)", README, re.MULTILINE)
+    shown += re.findall(r"`pymail (\w+)", README)
+    assert len(shown) > 6
+    for command in shown:
+        assert command in known or command.split()[0] in known, command
     for option in re.findall(r"flush (--?\w+)", README):
         assert option in options("flush"), option
     for name, section in re.findall(r"`([a-z.-]+)\((\d)\)`", README):
@@ -322,8 +328,6 @@ def test_the_first_command_of_readme_shows_a_letter(box: Box, tmp_path: Path) ->
     """Run it with the installation replaced: that part is tried without a network elsewhere."""
     first = blocks("sh")[0]
     assert first.startswith("python3 -m venv .venv && .venv/bin/pip install . &&\n")
-    from harness import BIN
-
     (box.home / ".venv" / "bin").mkdir(parents=True)
     for program in ("sendmail", "flush"):
         script = (BIN / program).read_text().replace("#!python", f"#!{sys.executable}", 1)
@@ -334,6 +338,48 @@ def test_the_first_command_of_readme_shows_a_letter(box: Box, tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\nSubject: hello\n" in done.stdout
     assert done.stdout.endswith(b"\n\nIt works.\n")
+
+
+@pytest.fixture
+def bare(machine: Machine) -> Iterator[Machine]:
+    """A machine with an installation in /opt/pymail that is not set up yet."""
+    for name in ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/sbin/flush"):
+        Path(name).unlink()
+    for name in ("mailq", "newaliases", "mail", "mailx", "pymail"):
+        Path("/usr/bin", name).unlink()
+    shutil.rmtree(machine.spool)
+    opt = Path("/opt/pymail")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", opt], check=True)
+    site = next((opt / "lib").glob("python3*")) / "site-packages"
+    paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
+    (site / "trial.pth").write_text("\n".join(paths))
+    for script in BIN.iterdir():
+        place = opt / "bin" / script.name
+        place.write_text(script.read_text().replace("#!python", f"#!{opt}/bin/python", 1))
+        place.chmod(0o755)
+    yield machine
+    shutil.rmtree(opt)
+    Path("/etc/cron.d/pymail").unlink()
+    for name in ("mailq", "newaliases", "mail", "mailx", "pymail"):
+        Path("/usr/bin", name).unlink()
+    programs()
+
+
+def test_the_set_up_by_hand_in_readme_makes_a_machine_that_delivers(bare: Machine) -> None:
+    machine = bare
+    script = next(text for text in blocks("sh") if "/opt/pymail" in text)
+    install = "python3 -m venv /opt/pymail\n/opt/pymail/bin/pip install .\n"
+    assert script.startswith(install)
+    Path("/etc/aliases").write_text("postmaster: root\n")
+    Path("/etc/cron.d").mkdir(exist_ok=True)
+    done = machine.run("root", "sh", "-e", "-c", script.removeprefix(install))
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    done = machine.run("bob", "/usr/sbin/sendmail", "postmaster", stdin=b"Subject: x\n\nhere\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = machine.run("root", "/opt/pymail/sbin/flush")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    (letter,) = machine.mail("alice")
+    assert letter.body == b"here\n"
 
 
 def test_the_tests_that_readme_runs_are_those_of_ci() -> None:
