@@ -6,28 +6,17 @@ attribute's row says what it may hold, its default, and what it means.
 """
 
 import os
-import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pymail import paths
-from pymail.errors import ConfigError, MailError
-from pymail.settings import (
-    Setting,
-    Value,
-    checked,
-    elements,
-    expand,
-    flat,
-    nearest,
-    reference,
-)
+from pymail.configfile import Given, files, read
+from pymail.errors import ConfigError
+from pymail.expansion import Expansion
+from pymail.settings import Setting, Value, checked, nearest
 
 MAILNAME = "/etc/mailname"
-LIMIT = 1 << 20
-"""Bytes that a configuration file may have."""
 
 _HOST = {
     "pattern": r"[^\s@/:;,<>()\[\]\"\\$]+|\[[0-9A-Fa-f.:]+\]",
@@ -221,165 +210,52 @@ def load(path: str, *, hostname: str, mailname: str, aliases: str) -> Config:
     `hostname` and `mailname` are what the machine says of itself, `aliases` is the aliases
     file where none is named.  ConfigError names the file, the line and the mistake.
     """
-    given: dict[str, tuple[object, str]] = {}
-    for file in files(path):
-        given.update(read(file))
-    return _Resolver(given, path, hostname, mailname, aliases).config()
+    facts = {"hostname": hostname, "mailname": mailname, "aliases": aliases, "config": path}
+    return combine(given(path), facts)
 
 
 def here(spool: str) -> Config:
     """Load the configuration that goes with `spool`, on this machine as it is now."""
-    return load(
-        paths.config(spool),
-        hostname=os.uname().nodename,
-        mailname=_mailname(),
-        aliases=paths.aliases(spool),
-    )
+    return combine(given(paths.config(spool)), machine(spool))
 
 
-def files(path: str) -> list[str]:
-    """Return the files of the configuration that exist, the later over the earlier."""
-    folder = overlays(path)
-    try:
-        _refuse_unsafe(folder, os.stat(folder))
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        names = []
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-    found = [path] if os.path.lexists(path) else []
-    return found + [
-        f"{folder}/{name}" for name in names if name.endswith(".toml") and name[0] != "."
-    ]
+def given(path: str) -> Given:
+    """Return what the files of the configuration at `path` set, the later over the earlier."""
+    found: Given = {}
+    for file in files(path):
+        found |= read(file)
+    return found
 
 
-def overlays(path: str) -> str:
-    """Return the directory of the machine-written files that lie over `path`."""
-    return os.path.join(os.path.dirname(path), "conf.d")
-
-
-def read(file: str) -> dict[str, tuple[object, str]]:
-    """Return what one file sets: a checked raw value by name, and "FILE, line N"."""
-    import tomllib  # noqa: PLC0415 -- 12 ms that a machine without a configuration saves
-
-    text = _text(file)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        words = re.sub(r" \(at (.*)\)", r", \1", str(error))
-        message = f"cannot read {file}: {words}"
-        raise ConfigError(message) from None
-    lines = _lines(text)
-    result: dict[str, tuple[object, str]] = {}
-    for name, value in table.items():
-        place = f"{file}, line {lines[name]}" if name in lines else file
+def combine(given: Given, facts: Mapping[str, str]) -> Config:
+    """Return the configuration that holds with these values given.  ConfigError as load()."""
+    for name, (value, place) in given.items():
         if name not in SETTINGS:
             kind = "table" if isinstance(value, dict) else "setting"
-            message = f"cannot use {place}: unknown {kind} {name}{nearest(name, SETTINGS)}"
-            raise ConfigError(message)
-        result[name] = (value, place)
-    return result
+            raise ConfigError(f"cannot use {place}: unknown {kind} {name}{nearest(name, SETTINGS)}")
 
-
-def unsafe(status: os.stat_result, uid: int) -> str:
-    """Say why a file that decides what `uid` runs cannot be trusted, or return ""."""
-    if status.st_uid not in {0, uid}:
-        return f"its owner is uid {status.st_uid}"
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return "anybody can write to it"
-    if status.st_mode & stat.S_IWGRP and status.st_gid != 0:
-        return f"the group {status.st_gid} can write to it"
-    return ""
-
-
-class _Resolver:
-    """Turns the raw values of one configuration into the Config that holds."""
-
-    def __init__(
-        self,
-        given: Mapping[str, tuple[object, str]],
-        path: str,
-        hostname: str,
-        mailname: str,
-        aliases: str,
-    ) -> None:
-        self.given = given
-        self.machine = {"hostname": hostname, "mailname": mailname, "aliases": aliases}
-        self.machine["config"] = path
-        self.done: dict[str, Value] = {}
-        self.under_way: list[str] = []
-
-    def config(self) -> Config:
-        values: dict[str, Any] = {name: self.value(name) for name in SETTINGS}
-        config = Config(**values, sources={name: place for name, (_, place) in self.given.items()})
-        _refuse_impossible(config)
-        return config
-
-    def value(self, name: str) -> Value:
-        """Return a setting's final value; a `$name` in it is resolved first."""
-        if name in self.done:
-            return self.done[name]
-        if name in self.under_way:
-            loop = [*self.under_way[self.under_way.index(name) :], name]
-            place = next(self.given[step][1] for step in loop if step in self.given)
-            steps = " -> ".join(f"${step}" for step in loop)
-            message = f"cannot use {place}: {name} refers to itself: {steps}"
-            raise ConfigError(message)
-        self.under_way.append(name)
-        setting = SETTINGS[name]
-        raw, place = self.given.get(name, (setting.default, ""))
-        try:
-            value = checked(setting, self.expanded(setting, raw, own=not place))
-            self.done[name] = _finished(name, value)
-        except ValueError as error:
-            where = place or f"the default of {name}"
-            message = f"cannot use {where}: {name} {error}"
-            raise ConfigError(message) from None
-        self.under_way.pop()
-        return self.done[name]
-
-    def expanded(self, setting: Setting, raw: object, *, own: bool) -> object:
-        """Replace every `$name`; only our own defaults may name what the machine says."""
-        if setting.raw or setting.kind not in {"text", "list"}:
-            return raw
-
-        def resolve(name: str) -> str:
-            return self.machine_value(name) if own and name not in SETTINGS else self.flat(name)
-
-        if isinstance(raw, str):
-            text = expand(raw, resolve)
-            return elements(text) if setting.kind == "list" else text
-        if not isinstance(raw, list | tuple):
-            return raw
-        words: list[object] = []
-        for word in raw:
-            if not isinstance(word, str):
-                words.append(word)
-            elif isinstance(inner := self.list_named(word), tuple):
-                words.extend(inner)
-            else:
-                words.append(expand(word, resolve))
-        return words
-
-    def list_named(self, word: str) -> Value:
-        """Return the members if a word is `$name` of a list."""
-        name = reference(word)
-        listed = name in SETTINGS and SETTINGS[name].kind == "list"
-        return self.value(name) if listed else ""
-
-    def flat(self, name: str) -> str:
-        if name not in SETTINGS:
-            message = f"names an unknown setting: ${name}{nearest(name, SETTINGS)}"
-            raise ValueError(message)
-        return flat(self.value(name))
-
-    def machine_value(self, name: str) -> str:
-        """Return what a default of ours needs from the machine."""
+    def of_machine(name: str, expansion: Expansion) -> str:
         if name == "domain":
-            return self.flat("myhostname").partition(".")[2] or "localdomain"
+            return expansion.text("myhostname").partition(".")[2] or "localdomain"
         if name == "mailname":
-            return self.machine[name] or self.flat("myhostname")
-        return self.machine[name]
+            return facts[name] or expansion.text("myhostname")
+        return facts[name]
+
+    expansion = Expansion(SETTINGS, given, of_machine, _finished)
+    values: dict[str, Any] = {name: expansion.value(name) for name in SETTINGS}
+    config = Config(**values, sources={name: place for name, (_, place) in given.items()})
+    _refuse_impossible(config)
+    return config
+
+
+def machine(spool: str) -> dict[str, str]:
+    """Return what this machine says of itself, for combine(), with the configuration's path."""
+    return {
+        "hostname": os.uname().nodename,
+        "mailname": _mailname(),
+        "aliases": paths.aliases(spool),
+        "config": paths.config(spool),
+    }
 
 
 def _finished(name: str, value: Value) -> Value:
@@ -421,49 +297,3 @@ def _refuse_impossible(config: Config) -> None:
             f"than maximal_backoff_time ({config.maximal_backoff_time})"
         )
         raise ConfigError(message)
-
-
-def _text(file: str) -> str:
-    """Read a file that root may have to trust; a FIFO is not waited for."""
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(fd, "rb") as handle:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):
-                message = f"cannot read {file}: not a file"
-                raise ConfigError(message)
-            _refuse_unsafe(file, status)
-            data = handle.read(LIMIT + 1)
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    if len(data) > LIMIT:
-        message = f"cannot read {file}: larger than {LIMIT} bytes"
-        raise ConfigError(message)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"cannot read {file}, line {line}: not UTF-8"
-        raise ConfigError(message) from None
-
-
-def _refuse_unsafe(file: str, status: os.stat_result) -> None:
-    """Refuse, as root, a file or directory that somebody else may change."""
-    why = unsafe(status, 0) if os.geteuid() == 0 else ""
-    if why and not stat.S_ISCHR(status.st_mode):
-        message = f"cannot use {file}: {why}, and root would obey it"
-        raise ConfigError(message)
-
-
-def _unreadable(file: str, error: OSError) -> MailError:
-    return ConfigError(f"cannot read {file}: {error.strerror}")
-
-
-def _lines(text: str) -> dict[str, int]:
-    """Return the line at which each name is set; a text of several lines may mislead it."""
-    found: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        match = re.match(r"\s*\[*\s*[\"']?([\w-]+)[\"']?\s*[=.\]]", line)
-        if match:
-            found.setdefault(match[1], number)
-    return found

@@ -1,6 +1,6 @@
-"""What one setting may hold: its kind, its bounds, and the `$name` in it.
+"""What one setting may hold: its kind, its bounds, and how it is written.  Pure.
 
-Pure. `config.py` has the table of the settings and the files they are read from.
+`config.py` has the table of the settings.
 """
 
 import difflib
@@ -12,10 +12,6 @@ Value = str | int | bool | tuple[str, ...]
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNLIMITED = 2**53
-
-_NAME = r"\$(?:\$|\{(?P<braces>[^}]*)\}|\((?P<parens>[^)]*)\)|(?P<plain>\w+)|)"
-_REFERENCE = re.compile(_NAME)
-_WHOLE = re.compile(_NAME + r"\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +53,6 @@ def elements(text: str) -> list[str]:
     return [word for word in re.split(r"[,\s]+", text) if word]
 
 
-def expand(text: str, resolve: Callable[[str], str]) -> str:
-    """Replace `$name`, `${name}` and `$(name)`; `$$` is a dollar sign. ValueError from resolve."""
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        return resolve(match["braces"] or match["parens"] or match["plain"] or "")
-
-    return _REFERENCE.sub(replaced, text)
-
-
-def reference(text: str) -> str:
-    """Return the name if the text is one `$name` and nothing else, otherwise ""."""
-    match = _WHOLE.match(text)
-    if match is None:
-        return ""
-    return match["braces"] or match["parens"] or match["plain"] or ""
-
-
 def shown(value: Value) -> str:
     """Return a value as TOML writes it."""
     if isinstance(value, bool):
@@ -85,13 +62,6 @@ def shown(value: Value) -> str:
     if isinstance(value, str):
         return _quoted(value)
     return "[" + ", ".join(_quoted(word) for word in value) + "]"
-
-
-def flat(value: Value) -> str:
-    """Return a value as it stands where another setting names it with `$name`."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pymail import config, settings
+from pymail import config, configfile, settings
 from pymail.config import SETTINGS, Config
 from pymail.errors import ConfigError
 
@@ -156,6 +156,11 @@ def test_a_name_with_a_dollar_is_replaced(file: Path, form: str) -> None:
     assert written(file, f'myorigin = "mail.{form}"\n').myorigin == "mail.example.net"
 
 
+def test_a_flag_or_a_number_may_be_named_in_a_text(file: Path) -> None:
+    loaded = written(file, 'home_mailbox = "$append_dot_mydomain-$hopcount_limit/"\n')
+    assert loaded.home_mailbox == "no-50/"
+
+
 def test_two_dollars_are_one(file: Path) -> None:
     assert written(file, 'home_mailbox = "a$$b"\n').home_mailbox == "a$b"
 
@@ -214,7 +219,7 @@ def test_a_fifo_is_refused_and_not_waited_for(file: Path) -> None:
 
 
 def test_a_huge_file_is_refused(file: Path) -> None:
-    file.write_bytes(b"#" * (config.LIMIT + 1))
+    file.write_bytes(b"#" * (configfile.LIMIT + 1))
     with pytest.raises(ConfigError, match="larger than"):
         load(file)
 
@@ -245,11 +250,11 @@ def status(mode: int, uid: int, gid: int = 0) -> os.stat_result:
     ],
 )
 def test_what_root_may_trust(mode: int, uid: int, gid: int, why: str) -> None:
-    assert config.unsafe(status(mode, uid, gid), 0) == why
+    assert configfile.unsafe(status(mode, uid, gid), 0) == why
 
 
 def test_a_user_may_trust_the_own_file() -> None:
-    assert config.unsafe(status(stat.S_IFREG | 0o600, 1000), 1000) == ""
+    assert configfile.unsafe(status(stat.S_IFREG | 0o600, 1000), 1000) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -283,5 +288,3 @@ def test_values_are_shown_as_toml() -> None:
     assert settings.shown(("a", "b")) == '["a", "b"]'
     assert settings.shown(value=True) == "true"
     assert settings.shown(5) == "5"
-    assert settings.flat(value=True) == "yes"
-    assert settings.flat(value=False) == "no"

@@ -1,0 +1,267 @@
+"""What keeps mail from moving on this machine, or soon may, each with its remedy.
+
+Looks, and changes nothing.  What may not be looked at is passed over: root sees most.
+"""
+
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pymail import aliascheck, aliases, config, peek, schedule, world
+from pymail.config import Config
+from pymail.errors import MailError
+from pymail.explain import end
+from pymail.route import Router
+from pymail.spool import NEVER, Spool
+
+LATE = 900
+"""Seconds that a message may be due without anybody taking it."""
+
+FEW_INODES = 1000
+_DAY = 86400
+_SEARCHED_BY_ALL = 0o555
+
+_SENDMAIL = "/usr/sbin/sendmail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong: `fatal` if mail does not move, or is lost, because of it."""
+
+    text: str
+    remedy: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.remedy}" if self.remedy else self.text
+
+
+def check(spool: Spool, now: int) -> list[Finding]:
+    """Return everything that is wrong, the configuration first: the rest depends on it."""
+    try:
+        settings = config.here(spool.path)
+    except MailError as error:
+        return [Finding(str(error), "correct it; until then flush does not run", fatal=True)]
+    found: list[Finding] = []
+    for part in (of_settings, of_secrets, of_spool, of_disk, of_aliases, of_roles, of_runs):
+        found += part(settings, spool, now)
+    return found
+
+
+def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find settings that fit neither the machine nor one another."""
+    if settings.myorigin.lower() not in {name.lower() for name in settings.mydestination}:
+        yield Finding(
+            f"myorigin {settings.myorigin} is not in mydestination, so mail to a bare name leaves",
+            "add it: pymail config set mydestination '$myhostname $myorigin localhost'",
+        )
+    if settings.mailbox_transport and settings.mailbox_command:
+        yield Finding(
+            "mailbox_command is set, but mailbox_transport counts before it",
+            "pymail config unset one of them, or remove it from config.toml",
+        )
+    if settings.delay_warning_time >= settings.maximal_queue_lifetime > 0:
+        yield Finding(
+            "delay_warning_time is not below maximal_queue_lifetime, so nobody is ever warned",
+            "lower it",
+        )
+    users = {"default_privs": settings.default_privs, "root_user": settings.root_user}
+    if settings.source("mail_owner") != "default":
+        users["mail_owner"] = settings.mail_owner
+    for name, user in users.items():
+        if spool.system and user and not _exists(user):
+            yield Finding(
+                f"{name}: there is no user {user}", f"adduser --system {user}", fatal=True
+            )
+    yield from _programs(settings)
+
+
+def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find files with passwords that others may read."""
+    folder = os.path.dirname(config.machine(spool.path)["config"])
+    for place in (folder, f"{folder}/conf.d"):
+        for name in peek.names(place):
+            status = peek.status(f"{place}/{name}")
+            secret = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
+            if secret and status and status.st_mode & 0o077:
+                yield Finding(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
+
+
+def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find directories of the spool with the wrong owner or mode, and damaged messages."""
+    owner = 0 if spool.system else os.getuid()
+    modes = {spool.path: 0o755, spool.queue: 0o700}
+    if spool.system:
+        modes[f"{spool.path}/drop"] = 0o1733
+    elif not os.path.lexists(spool.path):
+        return  # the first mail makes it
+    for place, mode in modes.items():
+        yield from _directory(place, owner, mode, exact=place != spool.path)
+    for name in peek.names(f"{spool.path}/drop"):
+        status = peek.status(f"{spool.path}/drop/{name}")
+        if status and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
+            place = f"{spool.path}/drop/{name}"
+            words = f"others may write to {place}, so mail in it is not taken"
+            yield Finding(words, f"chmod 700 {place}")
+    for name in peek.names(spool.queue):
+        if name.endswith(".damaged"):
+            place = f"{spool.queue}/{name}"
+            yield Finding(f"{place} is damaged and set aside", "look at it, then delete it")
+
+
+def of_disk(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find a disk that is nearly full, and a file system that keeps less than is promised."""
+    place = spool.path if os.path.isdir(spool.path) else "/"
+    try:
+        space = os.statvfs(place)
+    except OSError:
+        return
+    free = space.f_bavail * space.f_frsize
+    if free < 2 * (settings.message_size_limit or 1 << 24):
+        yield Finding(f"only {free >> 20} MiB are free where {place} is", "make room", fatal=True)
+    if space.f_files and space.f_favail < FEW_INODES:
+        yield Finding(f"only {space.f_favail} inodes are free where {place} is", "make room")
+    kind, options = _file_system(place)
+    if kind in {"tmpfs", "ramfs"}:
+        yield Finding(f"{place} is on {kind}: the queue does not survive a reboot", "move it")
+    elif kind.startswith(("nfs", "cifs", "smb", "9p", "fuse")):
+        words = f"{place} is on {kind}: after a power cut a message may be lost or be there twice"
+        yield Finding(words, "put the spool on a disk of this machine")
+    elif kind == "overlay" and "volatile" in options:
+        words = f"{place} is on a volatile overlay: nothing there survives a crash"
+        yield Finding(words, "mount a volume there")
+
+
+def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find mistakes in the aliases files, and indexes that are older than they are."""
+    for file in settings.alias_maps:
+        examined = aliascheck.Examined(file)
+        if examined.status is None and not examined.mistakes:
+            if settings.source("alias_maps") != "default":
+                yield Finding(f"{file} is not there", "make it, or change alias_maps")
+            continue
+        for mistake in examined.mistakes:
+            yield Finding(str(mistake), "correct it", fatal=mistake.fatal)
+        if examined.status is not None and examined.status.st_size > aliases.INDEXED:
+            from pymail import aliasindex  # noqa: PLC0415 -- sqlite3 only where there is an index
+
+            if aliasindex.fresh(spool.path, file, examined.status) is None:
+                yield Finding(f"{file} is large and has no index of now", "newaliases")
+
+
+def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find mail for root or postmaster that has no place to go."""
+    if spool.system and os.geteuid() != 0:
+        return
+    try:
+        router = Router(world.open_machine(settings, spool.path))
+    except MailError as error:
+        yield Finding(str(error), "correct it; until then flush does not run", fatal=True)
+        return
+    for role in ("root", "postmaster"):
+        for target in router.plan(router.qualify(role)):
+            outcome = target.outcome
+            if outcome is not None and outcome.status != "sent":
+                remedy = "echo 'root: LOGIN' >>/etc/aliases && newaliases"
+                yield Finding(f"mail for {role} {end(target)}", remedy, fatal=True)
+
+
+def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
+    """Find mail that nobody moves: flush is not started, or complains."""
+    if spool.system and not _is_ours(_SENDMAIL):
+        words = f"{_SENDMAIL} is not pymail's, so what programs send goes elsewhere"
+        yield Finding(words, f"ln -sf {schedule.program('sendmail')} {_SENDMAIL}", fatal=True)
+    if spool.system and not schedule.serves_system():
+        yield Finding("nothing starts flush", schedule.remedy_for_system(), fatal=True)
+    if not spool.system and not schedule.serves_user():
+        yield Finding("nothing starts flush", schedule.remedy_for_user(), fatal=True)
+    complaint = peek.text(f"{spool.queue}/.complaint")
+    status = peek.status(f"{spool.queue}/.complaint")
+    if complaint and status and now - status.st_mtime < _DAY:
+        yield Finding(f"flush could not run: {complaint.strip()}", "correct it", fatal=True)
+    late = [qid for qid, due in spool.entries() if due != NEVER and due < now - LATE]
+    for place in peek.names(f"{spool.path}/drop"):
+        for name in peek.names(f"{spool.path}/drop/{place}"):
+            about = peek.status(f"{spool.path}/drop/{place}/{name}")
+            if about and not name.startswith(".") and about.st_mtime < now - LATE:
+                late.append(name)
+    if late:
+        words = f"flush has not run for {LATE // 60} minutes: {len(late)} messages are due"
+        yield Finding(words, "see that cron or the timer runs, then: flush -v", fatal=True)
+
+
+def _programs(settings: Config) -> Iterator[Finding]:
+    if settings.mailbox_command:
+        try:
+            program = shlex.split(settings.mailbox_command)[:1]
+        except ValueError:
+            program = []  # the shell understands more than shlex
+        if program and program[0].startswith("/") and not os.access(program[0], os.X_OK):
+            words = f"mailbox_command: {program[0]} is not there, or cannot be run"
+            yield Finding(words, "install it, or change mailbox_command", fatal=True)
+    for name in ("mailbox_transport", "default_transport"):
+        kind, _, place = getattr(settings, name).partition(":")
+        path = place.removeprefix("unix:")
+        if kind == "lmtp" and path.startswith("/") and not os.path.exists(path):
+            yield Finding(f"{name}: there is no socket {path}", "start the LMTP server")
+
+
+def _directory(place: str, owner: int, mode: int, *, exact: bool) -> Iterator[Finding]:
+    status = peek.status(place)
+    user = f"{_user(owner)}"
+    if status is None:
+        if os.access(os.path.dirname(place), os.X_OK) and not os.path.lexists(place):
+            remedy = f"install -d -o {user} -m {mode:04o} {place}"
+            yield Finding(f"{place} is not there", remedy, fatal=owner == 0)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield Finding(
+            f"{place} is no directory", f"move it away, then install -d {place}", fatal=True
+        )
+        return
+    if status.st_uid != owner:
+        words = f"{place} belongs to {_user(status.st_uid)}"
+        yield Finding(words, f"chown {user} {place}", fatal=True)
+    have = stat.S_IMODE(status.st_mode)
+    closed = owner == 0 and have & _SEARCHED_BY_ALL != _SEARCHED_BY_ALL
+    if have != mode if exact else (have & 0o022 or closed):
+        words = f"{place} has the mode {have:04o}"
+        yield Finding(words, f"chmod {mode:04o} {place}", fatal=True)
+
+
+def _is_ours(program: str) -> bool:
+    """Say whether a program is one of pymail's, by what its script says."""
+    return "pymail" in peek.text(os.path.realpath(program))[:2000]
+
+
+def _exists(user: str) -> bool:
+    return _known(lambda: pwd.getpwnam(user))
+
+
+def _known(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except KeyError:
+        return False
+    return True
+
+
+def _user(uid: int) -> str:
+    return pwd.getpwuid(uid).pw_name if _known(lambda: pwd.getpwuid(uid)) else f"uid {uid}"
+
+
+def _file_system(place: str) -> tuple[str, str]:
+    """Return type and options of the file system that a directory is on."""
+    real = os.path.realpath(place)
+    best, found = "", ("", "")
+    for line in peek.text("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split(" ")[4].encode().decode("unicode_escape")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            kind, _, options = [*after.split(" "), "", ""][:3]
+            best, found = point, (kind, options)
+    return found

@@ -1,0 +1,265 @@
+"""pymail: everything that is not sendmail, mailq, newaliases, mail or flush.
+
+What a command does is imported when it runs.  Nothing that comes from outside reaches the
+terminal with control characters in it.
+"""
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pymail import __version__, errors, paths
+from pymail.errors import DataError, UsageError, printable
+from pymail.spool import Spool
+
+if TYPE_CHECKING:
+    from pymail.log import Log
+
+
+def main() -> int:
+    """Run the program."""
+    return errors.run("pymail", _main)
+
+
+def _main() -> int:
+    try:
+        status = face.main(args=_arguments(), prog_name="pymail", standalone_mode=False)
+    except click.UsageError as error:
+        raise UsageError(error.format_message().rstrip(".")) from None
+    except click.Abort:
+        return 130
+    return status if isinstance(status, int) else errors.EX_OK
+
+
+def _arguments() -> list[str]:
+    return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+class _Config(click.Group):
+    """`config` with names, or without, shows; `set` and `unset` change."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "show", self.commands["show"], args
+
+
+@click.group("pymail", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="pymail %(version)s")
+def face() -> None:
+    """Look after mail that pymail takes, keeps and delivers."""
+
+
+@face.group("config", cls=_Config, invoke_without_command=True)
+@click.option("-n", "changed", is_flag=True, help="Only settings that are not the default.")
+@click.option("-d", "defaults", is_flag=True, help="The defaults, whatever the files say.")
+@click.pass_context
+def configuration(ctx: click.Context, *, changed: bool, defaults: bool) -> None:
+    """Show settings: value, and where it is from.  Or: set KEY VALUE, unset KEY.
+
+    With NAMEs only these.
+    """
+    ctx.obj = (changed, defaults)
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show_configuration)
+
+
+@configuration.command("show", hidden=True)
+@click.argument("names", nargs=-1)
+@click.pass_context
+def show_configuration(ctx: click.Context, names: tuple[str, ...] = ()) -> None:
+    """Show settings."""
+    from pymail import config  # noqa: PLC0415
+    from pymail.settings import nearest, shown  # noqa: PLC0415
+
+    changed, defaults = ctx.obj
+    for name in names:
+        if name not in config.SETTINGS:
+            raise UsageError(f"unknown setting {name}{nearest(name, config.SETTINGS)}")
+    spool = paths.spool()
+    held = config.combine({}, config.machine(spool)) if defaults else config.here(spool)
+    for name in names or config.SETTINGS:
+        source = held.source(name)
+        if not changed or source != "default":
+            _say(f"{name} = {shown(getattr(held, name))}  # {source}")
+
+
+@configuration.command("set")
+@click.argument("key")
+@click.argument("words", nargs=-1, required=True, metavar="VALUE...")
+def set_configuration(key: str, words: tuple[str, ...]) -> None:
+    """Set KEY, in a file of its own over config.toml.
+
+    A list may be given as several VALUEs, as one with commas, or as TOML.
+    """
+    from pymail import config, overlay  # noqa: PLC0415
+
+    spool = paths.spool()
+    facts = config.machine(spool)
+    overlay.set_value(facts["config"], facts, key, overlay.value(key, list(words)))
+    source = config.here(spool).source(key)
+    if overlay.NAME not in source:
+        errors.complain("pymail", f"warning: {source} counts before what was set now")
+
+
+@configuration.command("unset")
+@click.argument("key")
+def unset_configuration(key: str) -> None:
+    """Take back what `config set` has set for KEY."""
+    from pymail import config, overlay  # noqa: PLC0415
+
+    def edit(table: overlay.Table) -> None:
+        if key not in table:
+            raise DataError(f"cannot unset {key}: it was not set with pymail config set")
+        del table[key]
+
+    facts = config.machine(paths.spool())
+    overlay.change(facts["config"], facts, edit)
+
+
+@face.command("check")
+def check_machine() -> int:
+    """Look for what keeps mail from moving: one line each, with the remedy.
+
+    Silent when all is well.  Status 78 if mail does not move until something is done.
+    """
+    from pymail import check  # noqa: PLC0415
+
+    found = check.check(Spool(paths.spool()), int(time.time()))
+    for finding in found:
+        _say(f"{'error' if finding.fatal else 'warning'}: {finding}")
+    return errors.EX_CONFIG if any(finding.fatal for finding in found) else errors.EX_OK
+
+
+@face.group("queue")
+def queue_face() -> None:
+    """Look at messages in the queue, and change what becomes of them."""
+
+
+@queue_face.command("list")
+@click.option("-j", "as_json", is_flag=True, help="One JSON object a line.")
+def list_queue(*, as_json: bool) -> None:
+    """Show the queue, as mailq does."""
+    sys.stdout.flush()
+    argv = paths.program("mailq", *(["-j"] if as_json else []))
+    os.execv(argv[0], argv)
+
+
+@queue_face.command("show")
+@click.argument("qid", metavar="ID")
+@click.option("-e", "envelope", is_flag=True, help="Only envelope and attempts.")
+@click.option("-m", "message", is_flag=True, help="Only the message.")
+@click.option("--raw", is_flag=True, help="The message as it is, byte for byte.")
+def show_message(qid: str, *, envelope: bool, message: bool, raw: bool) -> None:
+    """Show one message: envelope, what happened so far, and the text."""
+    from pymail import queued  # noqa: PLC0415
+
+    active, state = queued.read(Spool(paths.spool()), qid)
+    try:
+        if raw:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(active.message())
+            return
+        if not message:
+            for line in queued.about(active, state):
+                _say(line)
+        if not message and not envelope:
+            _say("")
+        if not envelope:
+            for part in active.message().decode("utf-8", "replace").splitlines():
+                _say(part.expandtabs())
+    finally:
+        active.close()
+
+
+def _apply(verb: str, ids: tuple[str, ...]) -> int:
+    from pymail import queued  # noqa: PLC0415
+
+    spool = Spool(paths.spool())
+    log = _log(spool)
+
+    def tell(qid: str, words: str) -> None:
+        log.event("postsuper", f"{qid}: {words}")
+        _say(f"{qid}: {words}")
+
+    troubles = queued.apply(spool, verb, ids, tell)
+    for trouble in troubles:
+        errors.complain("pymail", trouble)
+    return errors.EX_DATAERR if troubles else errors.EX_OK
+
+
+def _log(spool: Spool) -> "Log":
+    from pymail.log import Log  # noqa: PLC0415
+
+    return Log(None if spool.system else f"{spool.path}/log")
+
+
+_IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...|ALL")
+
+
+@queue_face.command("hold")
+@_IDS
+def hold_messages(ids: tuple[str, ...]) -> int:
+    """Keep messages from being tried until they are released."""
+    return _apply("hold", ids)
+
+
+@queue_face.command("release")
+@_IDS
+def release_messages(ids: tuple[str, ...]) -> int:
+    """Let messages on hold be tried by the next flush."""
+    return _apply("release", ids)
+
+
+@queue_face.command("delete")
+@_IDS
+def delete_messages(ids: tuple[str, ...]) -> int:
+    """Remove messages from the queue; nobody is told."""
+    return _apply("delete", ids)
+
+
+@queue_face.command("requeue")
+@_IDS
+def requeue_messages(ids: tuple[str, ...]) -> int:
+    """Let messages be tried by the next flush, on hold or not yet due."""
+    return _apply("requeue", ids)
+
+
+@face.command("explain")
+@click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
+@click.option("-j", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--verify", is_flag=True, help="One line for each end, as sendmail -bv.")
+def explain_addresses(addresses: tuple[str, ...], *, as_json: bool, verify: bool) -> int:
+    """Show step by step where mail to ADDRESS goes, with file and line.
+
+    Status 67 if an address is unknown or its mail is returned, 75 if it would wait.
+    """
+    from pymail import config, explain, world  # noqa: PLC0415
+
+    spool = paths.spool()
+    machine = world.open_machine(config.here(spool), spool)
+    status = errors.EX_OK
+    routes = [route for text in addresses for route in explain.routes(machine, text)]
+    for number, route in enumerate(routes):
+        if as_json:
+            sys.stdout.write(f"{json.dumps(explain.facts(route))}\n")
+        else:
+            if number and not verify:
+                _say("")
+            for line in explain.verified(route) if verify else explain.lines(route):
+                _say(line)
+        if route.status == "bounced":
+            status = errors.EX_NOUSER
+        elif route.status != "sent":
+            status = status or errors.EX_TEMPFAIL
+    return status

@@ -1,0 +1,112 @@
+"""The files of a configuration: which there are, whether they can be trusted, what they set.
+
+config.toml         written by hand
+conf.d/*.toml       over it, in the order of their names
+conf.d/90-pymail.toml   written by `pymail config set` (overlay.py)
+"""
+
+import os
+import re
+import stat
+
+from pymail.errors import ConfigError
+
+LIMIT = 1 << 20
+"""Bytes that a configuration file may have."""
+
+Given = dict[str, tuple[object, str]]
+"""A raw value by name, each with its place: "FILE, line N"."""
+
+
+def files(path: str) -> list[str]:
+    """Return the files of the configuration at `path` that exist, the later over the earlier."""
+    folder = overlays(path)
+    try:
+        _refuse_unsafe(folder, os.stat(folder))
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    found = [path] if os.path.lexists(path) else []
+    return found + [f"{folder}/{name}" for name in names if _counts(name)]
+
+
+def overlays(path: str) -> str:
+    """Return the directory of the files that lie over `path`."""
+    return os.path.join(os.path.dirname(path), "conf.d")
+
+
+def read(file: str) -> Given:
+    """Return what a file sets.  ConfigError if it cannot be read, or root cannot trust it."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):
+                raise ConfigError(f"cannot read {file}: not a file")
+            _refuse_unsafe(file, status)
+            data = os.read(fd, LIMIT + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(data) > LIMIT:
+        raise ConfigError(f"cannot read {file}: larger than {LIMIT} bytes")
+    try:
+        return parse(data.decode("utf-8-sig"), file)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"cannot read {file}, line {line}: not UTF-8") from None
+
+
+def parse(text: str, file: str) -> Given:
+    """Return what the text of a file sets.  ConfigError if it is no TOML."""
+    import tomllib  # noqa: PLC0415 -- 12 ms that a machine without a configuration saves
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        words = re.sub(r" \(at (.*)\)", r", \1", str(error))
+        raise ConfigError(f"cannot read {file}: {words}") from None
+    lines = _lines(text)
+    return {
+        name: (value, f"{file}, line {lines[name]}" if name in lines else file)
+        for name, value in table.items()
+    }
+
+
+def unsafe(status: os.stat_result, uid: int) -> str:
+    """Say why a file that decides what `uid` runs cannot be trusted, or return ""."""
+    if status.st_uid not in {0, uid}:
+        return f"its owner is uid {status.st_uid}"
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        return "anybody can write to it"
+    if status.st_mode & stat.S_IWGRP and status.st_gid != 0:
+        return f"the group {status.st_gid} can write to it"
+    return ""
+
+
+def _counts(name: str) -> bool:
+    return name.endswith(".toml") and not name.startswith(".")
+
+
+def _refuse_unsafe(file: str, status: os.stat_result) -> None:
+    """Refuse, as root, a file or directory that somebody else may change."""
+    why = unsafe(status, 0) if os.geteuid() == 0 else ""
+    if why and not stat.S_ISCHR(status.st_mode):
+        raise ConfigError(f"cannot use {file}: {why}, and root would obey it")
+
+
+def _unreadable(file: str, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot read {file}: {error.strerror}")
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line at which each name is set; a text of several lines may mislead it."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.match(r"\s*\[*\s*[\"']?([\w-]+)[\"']?\s*[=.\]]", line)
+        if match:
+            found.setdefault(match[1], number)
+    return found

@@ -1,0 +1,153 @@
+"""The way that mail to an address takes, told by the router that delivers.
+
+Only what the caller may not read is left out: the .forward of another user.
+"""
+
+import os
+from dataclasses import dataclass
+
+from pymail import address
+from pymail.aliases import Entry
+from pymail.errors import DataError
+from pymail.identity import Identity
+from pymail.route import Lines, Router, Target, World
+
+WORDS = {"maildir": "Maildir", "mbox": "mbox file", "command": "command", "lmtp": "LMTP"}
+
+
+class Limited:
+    """The World as a user who is not root can see it."""
+
+    def __init__(self, world: World, uid: int) -> None:
+        self.config = world.config
+        self.hidden: list[str] = []
+        self._world = world
+        self._uid = uid
+
+    def alias(self, key: str) -> Entry | None:
+        """Return the alias of that name."""
+        return self._world.alias(key)
+
+    def user(self, name: str) -> Identity | None:
+        """Return the user of that name."""
+        return self._world.user(name)
+
+    def single(self) -> Identity | None:
+        """Return the one user of user mode, None in system mode."""
+        return self._world.single()
+
+    def forward(self, user: Identity, extension: str) -> Lines:
+        """Return the user's .forward, where this process can become the user."""
+        if self._uid not in {0, user.uid}:
+            if user.name not in self.hidden:
+                self.hidden.append(user.name)
+            return Lines("")
+        return self._world.forward(user, extension)
+
+    def include(self, path: str) -> Lines:
+        """Return an include file."""
+        return self._world.include(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where mail to an address goes, and whose .forward could not be looked at."""
+
+    recipient: str
+    targets: tuple[Target, ...]
+    hidden: tuple[str, ...]
+
+    @property
+    def status(self) -> str:
+        """The worst that becomes of it: bounced, kept, deferred or sent."""
+        statuses = [t.outcome.status if t.outcome else "sent" for t in self.targets]
+        return min(statuses, key=("bounced", "kept", "deferred", "sent").index)
+
+
+def routes(world: World, text: str) -> list[Route]:
+    """Return the route of each address in `text`, a list as in a header."""
+    found: list[Route] = []
+    for mailbox, valid in address.mailboxes(text):
+        if not valid:
+            raise DataError(f"cannot explain {mailbox}: bad address syntax")
+        limited = Limited(world, os.geteuid())
+        router = Router(limited)
+        recipient = router.qualify(mailbox)
+        targets = router.plan(recipient)
+        found.append(Route(recipient, tuple(targets), tuple(limited.hidden)))
+    if not found:
+        raise DataError("cannot explain an empty address")
+    return found
+
+
+def lines(route: Route) -> list[str]:
+    """Return the route for a person: the steps indented, what they share only once."""
+    out: list[str] = []
+    last: tuple[str, ...] = ()
+    for target in route.targets:
+        # The last step of what is decided here says what its end says.
+        steps = target.steps if target.outcome is None else target.steps[:-1]
+        shared = 0
+        while shared < min(len(last), len(steps)) and last[shared] == steps[shared]:
+            shared += 1
+        last = steps
+        out += ["  " * depth + steps[depth] for depth in range(shared, len(steps))]
+        out.append("  " * len(steps) + "=> " + end(target))
+    out += [f"note: {name}'s .forward is not in this: only root and {name} can read it"
+            for name in route.hidden]  # fmt: skip
+    return out
+
+
+def end(target: Target) -> str:
+    """Return in words what becomes of the mail at a target."""
+    if target.outcome is not None:
+        status = {"kept": "waits", "deferred": "waits"}.get(target.outcome.status)
+        status = status or target.outcome.status
+        return f"{status} {target.outcome.dsn} ({target.outcome.words})"
+    who = f", as {target.user.name}" if target.user else ""
+    return f"{WORDS[target.kind]} {target.argument}{who}"
+
+
+def facts(route: Route) -> dict[str, object]:
+    """Return the route for a program."""
+    return {
+        "recipient": route.recipient,
+        "status": route.status,
+        "targets": [
+            {
+                "kind": target.kind,
+                "recipient": target.recipient,
+                "user": target.user.name if target.user else None,
+                "argument": target.argument,
+                "extension": target.extension,
+                "sender": target.sender,
+                "status": target.outcome.status if target.outcome else "sent",
+                "dsn": target.outcome.dsn if target.outcome else "2.0.0",
+                "words": target.outcome.words if target.outcome else "",
+                "steps": list(target.steps),
+            }
+            for target in route.targets
+        ],
+        "hidden": list(route.hidden),
+    }
+
+
+def verified(route: Route) -> list[str]:
+    """Return what `sendmail -bv` says, in the words of Sendmail."""
+    out: list[str] = []
+    for target in route.targets:
+        name = target.recipient
+        if target.outcome is None:
+            user = target.user.name if target.user else name
+            mailer = {"command": "prog", "mbox": "*file*"}.get(target.kind, "local")
+            what = target.argument if mailer != "local" else user
+            out.append(f"{name}... deliverable: mailer {mailer}, user {what}")
+        elif target.outcome.status == "sent":
+            out.append(f"{name}... deliverable: mailer {target.outcome.words}")
+        elif target.outcome.dsn == "5.1.1":
+            out.append(f"{name}... User unknown")
+        elif target.outcome.status == "bounced":
+            out.append(f"{name}... not deliverable: {target.outcome.words}")
+        else:
+            out.append(f"{name}... deliverable later: {target.outcome.words}")
+    return out

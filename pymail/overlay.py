@@ -1,0 +1,166 @@
+"""The machine-written part of the configuration: conf.d/90-pymail.toml.
+
+The file written by hand is never touched, so its comments stay.  A change is checked as a whole
+before it is written, and is there whole or not at all.
+"""
+
+import fcntl
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+
+import tomli_w
+
+from pymail import config, configfile
+from pymail.config import SETTINGS
+from pymail.configfile import Given
+from pymail.errors import ConfigError, DataError, PermError, TempError, UsageError
+from pymail.settings import Setting, elements, nearest
+
+NAME = "90-pymail.toml"
+HEADING = """\
+# Written by "pymail config set"; config.toml beside conf.d is the file to write by hand.
+# What is set here counts, whatever config.toml says.
+
+"""
+
+Table = dict[str, object]
+Edit = Callable[[Table], None]
+
+
+def change(path: str, facts: Mapping[str, str], edit: Edit) -> None:
+    """Let edit() change the table of the overlay of the configuration at `path`.
+
+    ConfigError, and nothing is written, if the whole configuration would not hold.
+    """
+    folder = configfile.overlays(path)
+    file = f"{folder}/{NAME}"
+    try:
+        made = _make(folder)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _trouble(folder, error) from error
+    try:
+        # Two changes at once: the later one must see the earlier one.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        table = _table(file)
+        edit(table)
+        text = HEADING + tomli_w.dumps(table) if table else ""
+        config.combine(_given(path, file, text), facts)
+        _write(lock, file, text)
+        if made:
+            _sync(os.path.dirname(folder))
+    except OSError as error:
+        raise _trouble(file, error) from error
+    finally:
+        os.close(lock)
+
+
+def set_value(path: str, facts: Mapping[str, str], name: str, value: object) -> None:
+    """Set one setting.  DataError, and nothing is written, if it cannot have this value."""
+    try:
+        change(path, facts, lambda table: table.update({name: value}))
+    except ConfigError as error:
+        words = str(error).partition(f"/{NAME}, line ")[2].partition(f": {name} ")[2]
+        if not words:
+            raise
+        raise DataError(f"cannot set {name}: {words}") from None
+
+
+def value(name: str, words: list[str]) -> object:
+    """Return what the words of a command line set: a value as TOML holds it."""
+    setting = SETTINGS.get(name)
+    if setting is None:
+        raise UsageError(f"unknown setting {name}{nearest(name, SETTINGS)}")
+    if setting.kind == "list":
+        return _members(words)
+    if len(words) != 1:
+        raise UsageError(f"{name} takes one value: put it in quotes")
+    return _single(name, setting, words[0])
+
+
+def _single(name: str, setting: Setting, word: str) -> object:
+    if setting.kind == "flag":
+        flags = {"true": True, "yes": True, "false": False, "no": False}
+        if word.lower() not in flags:
+            raise DataError(f"cannot set {name}: must be true or false")
+        return flags[word.lower()]
+    if setting.kind in {"number", "time"} and word.lstrip("-").isdecimal():
+        return int(word)
+    return word
+
+
+def _members(words: list[str]) -> list[object]:
+    if len(words) == 1 and words[0].lstrip().startswith("["):
+        try:
+            listed = tomllib.loads(f"value = {words[0]}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise DataError(f"cannot understand {words[0]}: {error}") from None
+        return list(listed)
+    if len(words) == 1:
+        return list(elements(words[0]))
+    return list(words)
+
+
+def _make(folder: str) -> bool:
+    """Make the directory; say whether it was not there."""
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    try:
+        os.mkdir(folder, 0o755)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _table(file: str) -> Table:
+    if not os.path.lexists(file):
+        return {}
+    return {name: raw for name, (raw, _) in configfile.read(file).items()}
+
+
+def _given(path: str, changed: str, text: str) -> Given:
+    """Return what all files would set if one of them had this text."""
+    names = {*configfile.files(path), changed} - {path}
+    found = configfile.read(path) if os.path.lexists(path) else {}
+    for file in sorted(names):
+        found |= configfile.parse(text, file) if file == changed else configfile.read(file)
+    return found
+
+
+def _write(folder: int, file: str, text: str) -> None:
+    """Replace the file durably; an overlay that sets nothing is removed."""
+    if not text:
+        if os.path.lexists(file):
+            os.unlink(file)
+            os.fsync(folder)
+        return
+    temporary = f"{os.path.dirname(file)}/.{NAME}.{os.getpid()}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.fchmod(fd, 0o644)
+            data = memoryview(text.encode())
+            while data:
+                data = data[os.write(fd, data) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, file)
+    except OSError:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    os.fsync(folder)
+
+
+def _sync(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _trouble(place: str, error: OSError) -> ConfigError | PermError | TempError:
+    kind = PermError if isinstance(error, PermissionError) else TempError
+    return kind(f"cannot write {place}: {error.strerror}")
