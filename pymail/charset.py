@@ -11,7 +11,7 @@ import locale
 import os
 from collections.abc import Mapping
 
-_ASCII = bytes([9, 10, *range(32, 127)]) + b"\\u0041+AEE-"
+_ASCII = bytes(c for c in range(32, 127) if c != 92) + b"\t\n\\u0041+AEE-"
 _HIGH = b"\xe1\xe2"  # letters, or one, in everything that people write text in
 _MIME = {"euc_jp": "euc-jp", "euc_kr": "euc-kr", "shift_jis": "shift_jis", "big5": "big5"}
 

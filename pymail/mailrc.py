@@ -58,13 +58,13 @@ class Mailrc:
 
     def obey(self, text: str, depth: int = 0) -> None:
         """Obey the commands in `text`, which may be several lines."""
-        branches: list[bool] = []
+        branches: list[bool | None] = []
         for line in text.replace("\\\n", " ").splitlines():
             name, args = _command(line)
             if name == "if":
                 branches.append(self._holds(args))
             elif name == "else" and branches:
-                branches[-1] = not branches[-1]
+                branches[-1] = None if branches[-1] is None else not branches[-1]
             elif name == "endif" and branches:
                 branches.pop()
             elif all(branches):
@@ -93,12 +93,11 @@ class Mailrc:
             return os.path.join(self.home, folder, path[1:])
         return self.home + path[1:] if path == "~" or path.startswith("~/") else path
 
-    def _holds(self, args: list[str]) -> bool:
-        """Say whether the condition of an `if` holds; one that is unknown does not."""
-        word = args[0].lower() if args else ""
-        if word and "terminal".startswith(word):
-            return self.terminal
-        return bool(word) and "send".startswith(word)
+    def _holds(self, args: list[str]) -> bool | None:
+        """Say whether the condition of an `if` holds; None for one that is not known."""
+        word = args[0].lower() if args else "?"
+        known = {"send": True, "receive": False, "terminal": self.terminal}
+        return next((value for name, value in known.items() if name.startswith(word)), None)
 
     def _obey(self, name: str, args: list[str], depth: int) -> None:
         if name == "set":
@@ -107,7 +106,7 @@ class Mailrc:
         elif name == "unset":
             for arg in args:
                 self.variables.pop(arg, None)
-        elif name in {"alias", "group"} and args:
+        elif name in {"alias", "group"} and len(args) > 1:
             self.aliases.setdefault(args[0], []).extend(args[1:])
         elif name == "unalias":
             for arg in args:

@@ -74,7 +74,7 @@ def _resolve(text: str, book: Book, path: tuple[str, ...], done: set[str]) -> li
         for box in _mailboxes(bare):
             _refuse(box.address, bare)
             name = box.address
-            if literal or box.name or name not in book.aliases or path[-1:] == (name,):
+            if literal or box.name or not book.aliases.get(name) or path[-1:] == (name,):
                 found.append(box)
             elif name in path:
                 circle = " -> ".join((*path[path.index(name) :], name))

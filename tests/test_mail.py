@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Box, argv, needs
+from harness import PATH, Box, argv, needs
+from machine import Machine
 from queued import Queued, only, queued
 from typist import Terminal
 
@@ -128,31 +129,65 @@ def test_a_text_from_windows_loses_its_carriage_returns_and_gains_a_final_newlin
     assert mail(box, "user", stdin=b"one\r\ntwo").body == b"one\ntwo\n"
 
 
-def test_mutt_and_dovecot_show_the_letter_of_the_how_to(box: Box) -> None:
-    needs("mutt", "doveadm")
-    done = box.run(
+def how_to(machine: Machine) -> None:
+    """Send and deliver the letter of the how-to, under the locale of cron."""
+    done = machine.run(
+        "bob",
         "sh",
         "-c",
-        f'echo "текст письма" | "$@" -s "заголовок" {box.user}',
+        'echo "текст письма" | "$@" -s "заголовок" alice',
         "sh",
         *argv("mail"),
-        env={"LC_ALL": "C"},
+        env={"PATH": PATH, "LC_ALL": "C"},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    box.flush()
-    shown = box.home / "shown"
-    rules = (
-        'set pipe_decode charset=utf-8 send_charset=utf-8; push "<pipe-message>cat >shown\n<exit>"'
+    machine.flush()
+
+
+def test_mutt_shows_the_letter_of_the_how_to(machine: Machine) -> None:
+    needs("mutt")
+    how_to(machine)
+    machine.write(
+        "alice",
+        ".muttrc",
+        "set folder=/home/alice charset=utf-8 wait_key=no pipe_decode=yes quit=yes\n"
+        'push "<pipe-message>cat >/home/alice/shown<enter><exit>"\n',
     )
-    # mutt wants a terminal even for this.
-    terminal = Terminal(
-        ["/usr/bin/mutt", "-n", "-F", "/dev/null", "-e", rules, "-f", str(box.home / "Maildir")],
-        {**box.env, "TERM": "vt100"},
-        box.home,
+    command = ["/usr/bin/setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "mutt"]
+    command += ["-F", "/home/alice/.muttrc", "-f", "/home/alice/Maildir"]
+    env = {"PATH": PATH, "TERM": "vt100", "HOME": "/home/alice", "LANG": "C.UTF-8"}
+    assert Terminal(command, env, Path("/")).end() == 0
+    shown = Path("/home/alice/shown").read_text()
+    assert f"\nSubject: {HELLO}\n" in shown
+    assert '\nFrom: "Bob (the) Builder" <bob@example.net>\n' in shown
+    assert shown.endswith(f"\n\n{TEXT}")
+
+
+def test_dovecot_finds_the_words_of_the_letter_of_the_how_to(machine: Machine) -> None:
+    needs("/usr/lib/dovecot/imap")
+    how_to(machine)
+    Path("/etc/dovecot/how-to.conf").write_text(
+        "mail_location = maildir:/home/%u/Maildir\nlog_path = /home/%u/dovecot.log\nssl = no\n"
+        "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
+        "userdb {\n  driver = passwd\n}\n"
     )
-    assert terminal.end() == 0
-    assert f"Subject: {HELLO}\n" in shown.read_text()
-    assert shown.read_text().endswith(f"\n\n{TEXT}")
+    Path("/run/dovecot").mkdir(exist_ok=True)
+    subject, text = HELLO.upper().encode(), TEXT.strip().encode()
+    done = subprocess.run(
+        ["/usr/lib/dovecot/imap", "-c", "/etc/dovecot/how-to.conf"],
+        input=b"a SELECT INBOX\r\n"
+        b"b SEARCH CHARSET UTF-8 SUBJECT {%d+}\r\n%s BODY {%d+}\r\n%s\r\n"
+        b"c FETCH 1 BODYSTRUCTURE\r\nd LOGOUT\r\n" % (len(subject), subject, len(text), text),
+        capture_output=True,
+        env={"PATH": PATH, "USER": "alice", "HOME": "/home/alice"},
+        user=1001,
+        group=1001,
+        extra_groups=[],
+        cwd="/home/alice",
+        check=False,
+    )
+    assert b"\r\n* SEARCH 1\r\n" in done.stdout
+    assert b'("text" "plain" ("charset" "utf-8") NIL NIL "8bit" ' in done.stdout
 
 
 # --- the command line ---------------------------------------------------------------------------

@@ -126,6 +126,8 @@ class _Sending:
         """
         self._recipients()
         self._fields()
+        if not self.options.template and not self.draft.recipients():
+            raise UsageError("no recipients: name them on the command line, or use -t")
         self._files()
         if self.options.ignore or "ignore" in self.user.mailrc.variables:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -253,13 +255,14 @@ class _Sending:
         return compose.message(self.draft, self.user.local, f"=_{secrets.token_hex(12)}")
 
     def _envelope(self, named: list[str], data: bytes) -> Envelope:
-        addresses = "".join([*named, self.sender or ""])
+        utf8 = not (data.partition(b"\n\n")[0].isascii() and "".join(named).isascii())
+        utf8 = utf8 or not (self.sender or "").isascii()
         return Envelope(
             os.geteuid(),
             named,
             sender=self.sender,
             full_name=self.user.text(os.environ.get("NAME", "")) or None,
-            body=("" if data.isascii() else "8BITMIME") + ("" if addresses.isascii() else "+UTF8"),
+            body=("" if data.isascii() else "8BITMIME") + ("+UTF8" if utf8 else ""),
         )
 
     def _show(self, envelope: Envelope, data: bytes) -> None:
