@@ -30,7 +30,11 @@ TRANSPORTS: dict[str, Transport] = {
     "command": command.deliver,
 }
 
+PATIENCE = 20
+"""Seconds that a question to a user's home may take."""
+
 _WORDS = 4096
+_REAPS = 500
 
 
 def become(user: Identity) -> None:
@@ -134,8 +138,7 @@ class Agent:
     def _end(self) -> None:
         self._socket.close()
         self.alive = False
-        _, status = os.waitpid(self._pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        code = _reap(self._pid)
         if code and not self.failure:
             self.failure = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
@@ -167,13 +170,43 @@ def ask(user: Identity, question: Callable[[], list[str]]) -> list[str]:
 
     pid = _fork(writable, serve)
     os.close(writable)
-    with open(readable, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(pid, 0)
+    data = _answer(readable, time.monotonic() + PATIENCE)
+    if data is None:
+        os.kill(pid, signal.SIGKILL)
+        _reap(pid)
+        raise OSError(errno.ETIMEDOUT, f"no answer in {PATIENCE} s (a hanging mount?)")
+    status = _reap(pid)
     if status or not data.startswith(b"["):
         text = printable(data.decode("utf-8", "replace").partition("\t")[2].strip())
         raise OSError(errno.EIO, text or f"agent of {user.name} died")
     return [str(word) for word in json.loads(data)]
+
+
+def _answer(fd: int, deadline: float) -> bytes | None:
+    """Return what comes through a pipe up to its end, None where that takes too long."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    data = b""
+    try:
+        while left := max(deadline - time.monotonic(), 0):
+            if poll.poll(int(left * 1000)):
+                piece = os.read(fd, 1 << 16)
+                if not piece:
+                    return data
+                data += piece
+        return None
+    finally:
+        os.close(fd)
+
+
+def _reap(pid: int) -> int:
+    """Return how a child ended; one that hangs in the kernel is left to hang."""
+    for _ in range(_REAPS):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    return -signal.SIGKILL
 
 
 def _fork(out: int, serve: Callable[[], None]) -> int:

@@ -196,15 +196,6 @@ def unsafe_include(status: os.stat_result) -> str:
     return "others can write to it" if status.st_mode & 0o022 else ""
 
 
-def include_may_act(status: os.stat_result, uid: int) -> bool:
-    """Say whether |command and /file in an :include: file count as if `uid` had written them.
-
-    They do in root's own file and in one's own; whoever may only edit a list may not run
-    commands with the rights of the alias that includes it.
-    """
-    return status.st_uid in {0, uid}
-
-
 def members(text: str) -> list[Item]:
     """Return the members in an :include: file: any number a line, and # comments."""
     return parse_lines(text)

@@ -20,7 +20,7 @@ from pymail.errors import DataError
 from pymail.identity import Identity
 from pymail.job import Job, Run
 from pymail.log import Log
-from pymail.outcome import Outcome, deferred
+from pymail.outcome import Outcome, deferred, kept
 from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
 from pymail.transport import Delivery  # noqa: TC001  (a dataclass needs it)
@@ -91,22 +91,22 @@ class _Flusher:
         self._agents: list[Agent] = []
 
     def round(self) -> bool:
-        """Work on everything due now; return False where there was nothing."""
+        """Work on everything due now; return False where nothing could be done."""
         spool = self._run.spool
         if spool.system:
             pickup.adopt(spool, self._warn)
-        due = self._due()
-        if not due:
-            return False
-        for qid in due:
-            while self._in_hand >= MOST_ACTIVE:
-                self._turn()
-            self._take(qid)
+        progress = False
+        for qid in self._due():
+            if self._in_hand >= MOST_ACTIVE:
+                # Down to half, so that the next batches are large again.
+                while self._in_hand > MOST_ACTIVE // 2:
+                    self._turn()
+            progress |= self._take(qid)
             self._dispatch()
             self._listen(0)
         while self._in_hand:
             self._turn()
-        return True
+        return progress
 
     def close(self) -> None:
         """End the agents."""
@@ -132,32 +132,40 @@ class _Flusher:
             by_user.setdefault(uid_of(qid), deque()).append(qid)
         return list(_in_turn(by_user.values()))
 
-    def _take(self, qid: str) -> None:
-        """Lock a message and plan it."""
+    def _take(self, qid: str) -> bool:
+        """Lock a message and plan it; return False where it is in another hand."""
         spool = self._run.spool
-        self._tried.add(qid)
+        active = None
         try:
             active = take(spool, qid)
+            if active is None:
+                return False  # gone, being submitted, or another flush has it
+            self._tried.add(qid)
+            if not self._wanted(active):
+                active.close()
+                return False
+            job = Job(self._run, active, int(time.time()))
+            planned = list(job.start(lambda: next(self._numbers)))
         except DataError:
             set_aside(spool, qid)
-            text = f"{qid}: damaged queue file, set aside as {spool.queue}/{qid}.damaged"
-            self._run.log.event("qmgr", f"warning: {text}")
-            self._run.tell(text)
-            return
+            self._complain(f"{qid}: damaged queue file, set aside as {qid}.damaged")
+            return True
         except OSError as error:
-            self._run.log.event("qmgr", f"warning: {qid}: {error.strerror}")
-            return
-        if active is None:
-            return
-        if not self._wanted(active):
-            active.close()
-            return
-        job = Job(self._run, active, int(time.time()))
+            self._tried.add(qid)
+            if active is not None:
+                active.close()
+            self._complain(f"{qid}: cannot read or write the queue file: {error.strerror}")
+            return False
         self._in_hand += 1
-        for kind, delivery in job.start(lambda: next(self._numbers)):
+        for kind, delivery in planned:
             self._jobs[delivery.number] = (job, delivery)
             self._queues.setdefault((kind, delivery.user), deque()).append(delivery)
         self._finish(job)
+        return True
+
+    def _complain(self, text: str) -> None:
+        self._run.log.event("qmgr", f"warning: {text}")
+        self._run.tell(f"warning: {text}")
 
     def _wanted(self, active: Active) -> bool:
         """Say whether a message is still due, now that it is locked."""
@@ -185,7 +193,12 @@ class _Flusher:
             queue = self._queues[key]
             command = kind == "command"
             while queue and (hurry or command or len(queue) >= BATCH):
-                each = self._idle_agent(user, command=command)
+                try:
+                    each = self._idle_agent(user, command=command)
+                except OSError as error:
+                    words = f"cannot start an agent for {user.name}: {error.strerror}"
+                    self._hear(queue.popleft().number, kept("4.3.0", words))
+                    continue
                 if each is None:
                     break
                 size = 1 if command else BATCH

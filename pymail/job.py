@@ -18,6 +18,7 @@ from pymail.active import Active
 from pymail.bounce import DELAYED, FAILED, RELAYED, Failure, Returned, report
 from pymail.config import Config
 from pymail.envelope import Envelope
+from pymail.errors import TempError
 from pymail.log import Log
 from pymail.outcome import Outcome, bounced
 from pymail.route import Router, Target
@@ -105,6 +106,7 @@ class Job:
         self._plans: dict[int, list[Target]] = {}
         self._steps: dict[str, _Step] = {}
         self._waiting = 0
+        self._trouble = ""
         self._fields, self._body = message.split(active.header())
         if active.head.flag == NEW:
             self._announce()
@@ -149,10 +151,29 @@ class Job:
         step = next(s for s in self._steps.values() if s.delivery is delivery)
         step.outcome = outcome
         self._waiting -= 1
-        self._record(step)
+        try:
+            self._record(step)
+        except OSError as error:
+            self._trouble = error.strerror or "cannot write to the queue"
 
     def finish(self) -> None:
-        """Settle every recipient; report failures; remove the message, or say when it is next."""
+        """Settle every recipient; report failures; remove the message, or say when it is next.
+
+        Where the queue cannot be written, the message stays as it is and is tried again: what
+        was delivered is then found delivered.
+        """
+        try:
+            if not self._trouble:
+                self._finish()
+        except (OSError, TempError) as error:
+            self._trouble = str(error)
+        if self._trouble:
+            text = f"warning: {self.active.qid}: cannot record: {self._trouble}"
+            self._run.log.event("qmgr", text)
+            self._run.tell(text)
+            self.active.close()
+
+    def _finish(self) -> None:
         now = max(self._now, int(time.time()))
         age = max(now - self.active.head.arrived, 0)
         config = self._run.config

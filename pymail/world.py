@@ -5,9 +5,10 @@ What is looked up is remembered for one run of flush.
 
 import os
 import pwd
+import stat
 
 from pymail import agent, config, forward, paths
-from pymail.aliases import Aliases, Entry, include_may_act, load, members, unsafe_include
+from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
 from pymail.route import Lines
@@ -103,20 +104,37 @@ class Machine:
         return Lines(path, tuple(forward.parse(text, user.home)), warning=warning)
 
     def _read_include(self, path: str) -> Lines:
+        """Read an include file with the rights of its owner.
+
+        Where only root can have put it there, root reads it; anywhere else a link could make
+        root read, and mail out, what is no list.
+        """
         try:
-            fd = os.open(path, _READ)
-            with open(fd, "rb") as file:
-                status = os.fstat(fd)
-                why = unsafe_include(status)
-                data = b"" if why else file.read(_INCLUDE_LIMIT + 1)
+            owner = os.lstat(path).st_uid
+            reader = self._reader(path, owner)
+            text, trouble = agent.ask(reader, lambda: read_include(path))
         except OSError as error:
-            return Lines(path, trouble=error.strerror or "")
-        if why or len(data) > _INCLUDE_LIMIT:
-            return Lines(path, trouble=why or f"larger than {_INCLUDE_LIMIT} bytes")
-        found = tuple(members(data.decode("utf-8", "surrogateescape")))
-        if not include_may_act(status, os.geteuid()):
+            return Lines(path, trouble=error.strerror or "cannot be read")
+        if trouble:
+            return Lines(path, trouble=trouble)
+        found = tuple(members(text))
+        # Whoever may only edit a list may not run commands with the rights of its alias.
+        if owner not in (0, os.geteuid()):
             found = tuple(i for i in found if i.kind not in ("command", "file"))
         return Lines(path, found)
+
+    def _reader(self, path: str, owner: int) -> Identity:
+        myself = self._single or _myself()
+        if self._single is not None or _only_root_writes(path):
+            return myself
+        try:
+            name = pwd.getpwuid(owner).pw_name if owner else self.config.default_privs
+        except KeyError:
+            name = self.config.default_privs
+        reader = self.user(name)
+        if reader is None:
+            raise FileNotFoundError(2, f"no user {name} to read it (default_privs)")
+        return reader
 
 
 def read_forward(user: Identity, files: list[str]) -> list[str]:
@@ -149,6 +167,28 @@ def read_forward(user: Identity, files: list[str]) -> list[str]:
                 return [path, "", f"cannot read {path}: {error.strerror}", ""]
             return [path, text, "", ""]
     return ["", "", "", ""]
+
+
+def read_include(path: str) -> list[str]:
+    """Return [text, trouble] of an include file; runs as whoever may read it."""
+    fd = os.open(path, _READ)
+    with open(fd, "rb") as file:
+        why = unsafe_include(os.fstat(fd))
+        data = b"" if why else file.read(_INCLUDE_LIMIT + 1)
+    if len(data) > _INCLUDE_LIMIT:
+        why = f"larger than {_INCLUDE_LIMIT} bytes"
+    return [data.decode("utf-8", "surrogateescape"), why]
+
+
+def _only_root_writes(path: str) -> bool:
+    """Say whether nobody but root can change what `path` leads to."""
+    while True:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
+            return False
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
 
 
 def _myself() -> Identity:

@@ -259,9 +259,6 @@ def test_whose_lists_are_trusted_and_whose_may_act() -> None:
     assert aliases.unsafe_include(status(REGULAR | 0o644, 1000)) == ""
     assert aliases.unsafe_include(status(REGULAR | 0o664, 0)) == "others can write to it"
     assert aliases.unsafe_include(status(stat.S_IFIFO | 0o644, 0)) == "not a file"
-    assert aliases.include_may_act(status(REGULAR | 0o644, 0), 1000)
-    assert aliases.include_may_act(status(REGULAR | 0o644, 1000), 1000)
-    assert not aliases.include_may_act(status(REGULAR | 0o644, 1000), 0)
 
 
 def test_a_list_file_has_members_on_every_line() -> None:

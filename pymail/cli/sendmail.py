@@ -333,7 +333,16 @@ def _become(name: str, *args: str) -> int:
     os.execv(argv[0], argv)
 
 
-def _main() -> int:
+def _dialogue(request: Request) -> int:
+    """Take mail by SMTP on standard input and output."""
+    from pymail import dialogue  # noqa: PLC0415  (costs the usual path nothing)
+
+    if request.operands or request.from_header:
+        raise UsageError("-bs takes its recipients from the dialogue only")
+    return dialogue.serve(lambda qid: _deliver(request, qid))
+
+
+def _main() -> int:  # noqa: C901  (one line a mode)
     args = sys.argv[1:]
     if not all(arg.isascii() for arg in args):
         args = [os.fsencode(arg).decode("utf-8", "surrogateescape") for arg in args]
@@ -352,9 +361,7 @@ def _main() -> int:
         case "h" | "H":
             return errors.EX_OK  # the host status of a Sendmail that keeps one
         case "s":
-            from pymail import dialogue  # noqa: PLC0415  (costs the usual path nothing)
-
-            return dialogue.serve(lambda qid: _deliver(request, str(qid)))
+            return _dialogue(request)
     qid = submit(request)
     if request.verbose:
         sys.stdout.write(f"{qid}: queued\n")
