@@ -1,0 +1,439 @@
+"""sendmail -bs: SMTP on standard input and output, for programs that speak nothing else.
+
+RFC 5321 with PIPELINING, SIZE, 8BITMIME, DSN (RFC 3461) and SMTPUTF8, as lenient as the MTAs
+that these programs were written for: lines may end in LF, commands may come before the banner,
+an address may lack its brackets, EHLO may be missing.  A message is queued by its final dot or
+not at all; the 250 means that it survives a power cut.
+"""
+
+import errno
+import os
+
+from pymail.address import fold, is_safe, specs
+from pymail.envelope import Envelope
+from pymail.errors import EX_OK, DataError, InputError, MailError, TempError, printable
+from pymail.paths import spool as spool_directory
+from pymail.spool import Draft, Spool
+from pymail.stream import Intake
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_LINE = 4096
+"""Bytes of a command line; RFC 5321 4.5.3.1.4 asks for 512, its extensions for some 1,500."""
+
+MOST_RECIPIENTS = 50000
+MOST_ERRORS = 20
+"""Errors in a row that end the session: a script that talks past us."""
+
+_READ = 1 << 16
+_HEX = frozenset("0123456789ABCDEF")
+_NOT_DONE = {
+    "AUTH": "503 5.5.1 Error: authentication not enabled",
+    "ETRN": "458 4.3.0 Error: unable to queue messages",
+    "EXPN": "502 5.5.1 Error: command not implemented",
+    "HELP": "502 5.5.1 Error: command not implemented",
+    "STARTTLS": "502 5.5.1 Error: command not implemented",
+    "TURN": "502 5.5.1 Error: command not implemented",
+}
+_OK = "250 2.0.0 Ok"
+
+
+def serve(queued: "Callable[[str], object]") -> int:
+    """Hold one session on descriptors 0 and 1; return the exit status.
+
+    `queued` is called with the id of each message, after the client was told.  The end of the
+    input without QUIT is no error.  Raise TempError where input or output fail.
+    """
+    return _Session(_Client(), queued).run()
+
+
+class _ReplyError(Exception):
+    """A command cannot be done; str() is the reply."""
+
+
+class _GoneError(Exception):
+    """The client has nothing more to say."""
+
+
+class _Client:
+    """Descriptors 0 and 1, with the lines of the one normalised to LF."""
+
+    __slots__ = ("_intake", "_replies", "data")
+
+    def __init__(self) -> None:
+        self._intake = Intake(dot=False)
+        self._replies: list[str] = []
+        self.data = b""
+
+    def line(self) -> bytes:
+        """Return the next line without its end, one byte more than MOST_LINE at most."""
+        # Of a line without end only so much is held that it is seen to be too long.
+        line = b""
+        while True:
+            piece, newline, self.data = self.data.partition(b"\n")
+            line = (line + piece)[: MOST_LINE + 1]
+            if newline:
+                return line
+            self.data = self.read()
+
+    def read(self) -> bytes:
+        """Send everything said so far; return the next bytes.  Raise _GoneError at the end."""
+        self.flush()
+        while True:
+            try:
+                data = os.read(0, _READ)
+            except OSError as error:
+                text = f"cannot read from standard input: {error.strerror}"
+                if error.errno in (errno.EBADF, errno.EISDIR):
+                    raise InputError(text) from None
+                raise TempError(text) from None
+            if not data:
+                raise _GoneError
+            data = self._intake.feed(data)
+            if data:
+                return data
+
+    def say(self, reply: str) -> None:
+        """Reply; it is sent when the next command has to be waited for (RFC 2920)."""
+        self._replies.append(reply)
+
+    def flush(self) -> None:
+        """Send what was said."""
+        data = "".join([f"{reply}\r\n" for reply in self._replies]).encode("utf-8", "replace")
+        self._replies = []
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(1, view) :]
+            except BrokenPipeError:
+                raise _GoneError from None
+            except OSError as error:
+                raise TempError(f"cannot write to standard output: {error.strerror}") from None
+
+
+class _Session:
+    """One session: its transaction, and a method for each command."""
+
+    __slots__ = ("_client", "_commands", "_envelope", "_host", "_queued", "_seen", "_spool")
+
+    def __init__(self, client: _Client, queued: "Callable[[str], object]") -> None:
+        self._client = client
+        self._queued = queued
+        self._host = os.uname().nodename
+        self._spool = Spool(spool_directory())
+        self._envelope: Envelope | None = None
+        self._seen: set[str] = set()
+        self._commands = {
+            "EHLO": self._ehlo,
+            "HELO": self._helo,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "RSET": self._rset,
+            "NOOP": self._noop,
+            "VRFY": self._vrfy,
+        }
+
+    def run(self) -> int:
+        """Answer commands until QUIT, the end of the input, or too many errors."""
+        self._client.say(f"220 {self._host} ESMTP pymail")
+        errors = 0
+        try:
+            while errors < MOST_ERRORS:
+                line = self._client.line()
+                command, _, rest = line.strip().partition(b" ")
+                if command.upper() == b"QUIT":
+                    self._client.say("221 2.0.0 Bye")
+                    break
+                try:
+                    self._answer(line, command, rest)
+                    errors = 0
+                except _ReplyError as reply:
+                    self._client.say(str(reply))
+                    errors += 1
+            else:
+                self._client.say(f"421 4.7.0 {self._host} Error: too many errors")
+            self._client.flush()
+        except _GoneError:
+            pass
+        return EX_OK
+
+    def _answer(self, line: bytes, command: bytes, rest: bytes) -> None:
+        if len(line) > MOST_LINE:
+            raise _ReplyError("500 5.5.2 Error: line too long")
+        if not command or b"\0" in line:
+            raise _ReplyError("500 5.5.2 Error: bad syntax")
+        name = command.decode("ascii", "replace").upper()
+        argument = rest.decode("utf-8", "surrogateescape").strip(" ")
+        if name in self._commands:
+            self._commands[name](argument)
+        else:
+            raise _ReplyError(_NOT_DONE.get(name, "500 5.5.2 Error: command not recognized"))
+
+    def _ehlo(self, argument: str) -> None:
+        if not argument:
+            raise _ReplyError("501 5.5.4 Syntax: EHLO hostname")
+        self._envelope = None
+        extensions = (
+            "PIPELINING",
+            f"SIZE {self._spool.size_limit() or ''}".rstrip(),
+            "VRFY",
+            "ENHANCEDSTATUSCODES",
+            "8BITMIME",
+            "DSN",
+            "SMTPUTF8",
+        )
+        for text in (self._host, *extensions[:-1]):
+            self._client.say(f"250-{text}")
+        self._client.say(f"250 {extensions[-1]}")
+
+    def _helo(self, argument: str) -> None:
+        if not argument:
+            raise _ReplyError("501 5.5.4 Syntax: HELO hostname")
+        self._envelope = None
+        self._client.say(f"250 {self._host}")
+
+    def _mail(self, argument: str) -> None:
+        if self._envelope is not None:
+            raise _ReplyError("503 5.5.1 Error: nested MAIL command")
+        text, parameters = _path(argument, "FROM:", "501 5.5.4 Syntax: MAIL FROM:<address>")
+        sender = "" if text == "<>" else _address(text, "501 5.1.7 Bad sender address syntax")
+        # From a dialogue a From field that must be made is the bare address, as in Postfix.
+        envelope = Envelope(os.geteuid(), [], sender=sender, full_name="")
+        for key, value in parameters.items():
+            self._mail_parameter(envelope, key, value)
+        self._envelope = envelope
+        self._seen = set()
+        self._client.say("250 2.1.0 Ok")
+
+    def _mail_parameter(self, envelope: Envelope, key: str, value: str) -> None:
+        match key:
+            case "SIZE":
+                if not (value.isascii() and value.isdecimal() and len(value) <= 20):
+                    raise _ReplyError("501 5.5.4 Bad message size syntax")
+                if 0 < self._spool.size_limit() < int(value):
+                    raise _ReplyError("552 5.3.4 Message size exceeds fixed limit")
+            case "BODY":
+                envelope.body = _one_of(value, ("7BIT", "8BITMIME"), key) + envelope.body
+            case "SMTPUTF8" if not value:
+                envelope.body += "+UTF8"
+            case "RET":
+                envelope.ret = _one_of(value, ("FULL", "HDRS"), key)
+            case "ENVID":
+                envelope.envid = _plain(value, "ENVID")
+            case "AUTH":
+                pass  # RFC 4954 5: who is trusted to say this? nobody
+            case _:
+                raise _ReplyError(f"555 5.5.4 Unsupported option: {printable(key)}")
+
+    def _rcpt(self, argument: str) -> None:
+        if self._envelope is None:
+            raise _ReplyError("503 5.5.1 Error: need MAIL command")
+        text, parameters = _path(argument, "TO:", "501 5.5.4 Syntax: RCPT TO:<address>")
+        recipient = _address(text, "501 5.1.3 Bad recipient address syntax")
+        notify = orcpt = ""
+        for key, value in parameters.items():
+            if key == "NOTIFY":
+                notify = _notify(value)
+            elif key == "ORCPT":
+                kind, _, original = value.partition(";")
+                if not kind or not original:
+                    raise _ReplyError("501 5.5.4 Error: bad ORCPT parameter")
+                orcpt = f"{_plain(kind, 'ORCPT')};{_plain(original, 'ORCPT')}"
+            else:
+                raise _ReplyError(f"555 5.5.4 Unsupported option: {printable(key)}")
+        if len(self._envelope.recipients) >= MOST_RECIPIENTS:
+            raise _ReplyError("452 4.5.3 Error: too many recipients")
+        if fold(recipient) not in self._seen:
+            self._seen.add(fold(recipient))
+            self._envelope.recipients.append(recipient)
+            self._envelope.notify.append(notify)
+            self._envelope.orcpt.append(orcpt)
+        self._client.say("250 2.1.5 Ok")
+
+    def _data(self, argument: str) -> None:
+        if argument:
+            raise _ReplyError("501 5.5.4 Syntax: DATA")
+        if self._envelope is None:
+            raise _ReplyError("503 5.5.1 Error: need MAIL command")
+        if not self._envelope.recipients:
+            raise _ReplyError("554 5.5.1 Error: no valid recipients")
+        envelope, self._envelope = self._envelope, None
+        # Also a message that cannot be taken is read: a script that does not wait for the
+        # reply would have its text taken for commands.
+        self._client.say("354 End data with <CR><LF>.<CR><LF>")
+        message = _Message(self._spool, envelope)
+        try:
+            body = _Body()
+            while not body.ended:
+                message.write(body.feed(self._client.data or self._client.read()))
+                self._client.data = body.rest
+            qid = message.commit()
+        finally:
+            message.abandon()
+        self._client.say(f"{_OK}: queued as {qid}")
+        self._client.flush()
+        self._queued(qid)
+
+    def _rset(self, argument: str) -> None:
+        if argument:
+            raise _ReplyError("501 5.5.4 Syntax: RSET")
+        self._envelope = None
+        self._client.say(_OK)
+
+    def _noop(self, _: str) -> None:
+        self._client.say(_OK)
+
+    def _vrfy(self, argument: str) -> None:
+        if not argument:
+            raise _ReplyError("501 5.5.4 Syntax: VRFY address [SMTPUTF8]")
+        self._client.say(f"252 2.0.0 {printable(argument)}")
+
+
+class _Message:
+    """A message on its way into the spool, or the reply that says why it is not."""
+
+    __slots__ = ("_draft", "_limit", "_refusal")
+
+    def __init__(self, spool: Spool, envelope: Envelope) -> None:
+        self._limit = spool.size_limit()
+        self._draft: Draft | None = None
+        self._refusal = ""
+        try:
+            self._draft = spool.draft(envelope)
+        except MailError as error:
+            self._refuse(error)
+
+    def write(self, data: bytes) -> None:
+        if self._draft is None:
+            return
+        try:
+            self._draft.write(data)
+        except MailError as error:
+            self._refuse(error)
+            return
+        if 0 < self._limit < self._draft.size:
+            self.abandon()
+            self._refusal = "552 5.3.4 Error: message file too big"
+
+    def commit(self) -> str:
+        """Return the id of the message, which survives a power cut now."""
+        if self._draft is None:
+            raise _ReplyError(self._refusal)
+        try:
+            return self._draft.commit()
+        except MailError as error:
+            self._refuse(error)
+            raise _ReplyError(self._refusal) from None
+
+    def abandon(self) -> None:
+        """Forget what was not committed."""
+        if self._draft is not None:
+            self._draft.abandon()
+            self._draft = None
+
+    def _refuse(self, error: MailError) -> None:
+        self.abandon()
+        code = "554 5.6.0" if isinstance(error, DataError) else "451 4.3.0"
+        self._refusal = f"{code} Error: {printable(str(error))}"
+
+
+class _Body:
+    """The lines of a message up to a lone dot, each less its leading dot (RFC 5321 4.5.2)."""
+
+    __slots__ = ("_at_line_start", "_held", "ended", "rest")
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+        self._held = b""
+        self.ended = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is certain so far.  What follows the lone dot is then in `rest`."""
+        before = b"\n" if self._at_line_start else b""
+        text = before + self._held + data
+        self._held = b""
+        text, dot, self.rest = text.partition(b"\n.\n")
+        if dot:
+            self.ended = True
+            text += b"\n"
+        elif text.endswith(b"\n."):
+            self._held = b"."
+            text = text[:-1]
+        self._at_line_start = text.endswith(b"\n")
+        return text.replace(b"\n.", b"\n")[len(before) :]
+
+
+def _path(argument: str, keyword: str, syntax: str) -> tuple[str, dict[str, str]]:
+    """Return the address of MAIL or RCPT and its parameters (RFC 5321 4.1.2), keys in capitals."""
+    if argument[: len(keyword)].upper() != keyword:
+        raise _ReplyError(syntax)
+    argument = argument[len(keyword) :].lstrip(" ")
+    end = _path_end(argument)
+    address, rest = argument[:end], argument[end:]
+    if not address or (rest and not rest.startswith(" ")):
+        raise _ReplyError(syntax)
+    parameters: dict[str, str] = {}
+    for word in rest.split():
+        key, _, value = word.partition("=")
+        if key.upper() in parameters:
+            raise _ReplyError(f"501 5.5.4 Error: two {printable(key)} parameters")
+        parameters[key.upper()] = value
+    return address, parameters
+
+
+def _path_end(text: str) -> int:
+    """Return where an address ends: behind its ">", or at a blank; neither counts in quotes."""
+    angle = text.startswith("<")
+    quoted = False
+    at = 0
+    while at < len(text):
+        c = text[at]
+        if c == "\\":
+            at += 1
+        elif c == '"':
+            quoted = not quoted
+        elif not quoted and c == ">" and angle:
+            return at + 1
+        elif not quoted and c == " ":
+            return 0 if angle else at
+        at += 1
+    return 0 if angle else len(text)
+
+
+def _address(text: str, refusal: str) -> str:
+    found = specs(text)
+    if len(found) != 1 or not found[0].valid or not found[0].local or not is_safe(text):
+        raise _ReplyError(refusal)
+    return found[0].address
+
+
+def _one_of(value: str, words: tuple[str, ...], key: str) -> str:
+    if value.upper() not in words:
+        raise _ReplyError(f"501 5.5.4 Error: bad {key} parameter")
+    return value.upper()
+
+
+def _notify(value: str) -> str:
+    """Return the NOTIFY parameter in capitals (RFC 3461 4.1)."""
+    words = value.upper().split(",")
+    if words != ["NEVER"] and not all(word in ("SUCCESS", "FAILURE", "DELAY") for word in words):
+        raise _ReplyError("501 5.5.4 Error: bad NOTIFY parameter")
+    return ",".join(words)
+
+
+def _plain(xtext: str, name: str) -> str:
+    """Return what an xtext stands for (RFC 3461 4): "+" begins two hexadecimal digits."""
+    head, *coded = xtext.split("+")
+    data = head.encode("utf-8", "surrogateescape")
+    for piece in coded:
+        if not (len(piece) > 1 and set(piece[:2]) <= _HEX):
+            raise _ReplyError(f"501 5.5.4 Error: bad {name} parameter")
+        data += bytes((int(piece[:2], 16),)) + piece[2:].encode("utf-8", "surrogateescape")
+    text = data.decode("utf-8", "surrogateescape")
+    if not text or not is_safe(text):
+        raise _ReplyError(f"501 5.5.4 Error: bad {name} parameter")
+    return text
