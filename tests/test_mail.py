@@ -1,15 +1,18 @@
 """mail as a program: what it sends, what it refuses, what it leaves behind."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from harness import PATH, Box, argv, needs
+from harness import PATH, ROOT, Box, argv, needs
 from machine import Machine
 from queued import Queued, only, queued
 from typist import Terminal
+
+from pymail import escapes
 
 HELLO = "заголовок"
 TEXT = "текст письма\n"
@@ -998,8 +1001,6 @@ def test_mail_starts_without_what_it_does_not_need(box: Box) -> None:
     )
     import sys
 
-    from harness import ROOT
-
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         input=b"x\n",
@@ -1010,3 +1011,29 @@ def test_mail_starts_without_what_it_does_not_need(box: Box) -> None:
     )
     loaded = {name.partition(".")[0] for name in done.stdout.decode().split()}
     assert loaded & {"click", "dns", "keyring", "tomli_w"} == set()
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+def test_every_escape_and_variable_stands_in_the_manual_and_the_help() -> None:
+    page = (ROOT / "man" / "mail.1").read_text()
+    listed = "".join(line[3:] for line in page.splitlines() if line.startswith(".It Ic ~"))
+    for letter in [*escapes._ACTIONS, ".", "q", "x", "~"]:
+        assert f"~{letter}" in listed
+        assert f"~{letter}" in escapes.HELP or letter == "_"
+    sources = [*(ROOT / "pymail").glob("*.py"), ROOT / "pymail" / "cli" / "mail.py"]
+    text = "".join(path.read_text() for path in sources)
+    used = re.findall(r'(?:is_set|variables\.get|user\.value)\("([\w-]+)"', text)
+    used += re.findall(r'"(\w+)" (?:not )?in (?:self\.)?user\.mailrc\.variables', text)
+    assert len(used) > 12
+    for name in used:
+        assert re.search(rf"Va {name}\b", page), name
+
+
+def test_every_completion_offers_the_same_variables() -> None:
+    page = (ROOT / "man" / "mail.1").read_text().partition(".Ss Variables")[2]
+    names = set(re.findall(r"\bVa ([\w-]+)", page.partition(".Sh ENVIRONMENT")[0]))
+    for path in ("bash/mail", "zsh/_mail", "fish/mail.fish"):
+        words = re.findall(r"[\w-]+", (ROOT / "completions" / path).read_text())
+        assert names - set(words) == set(), path
