@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import BIN, PATH, ROOT, Box, missing
+from machine import Machine
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail")
@@ -174,3 +175,50 @@ def test_the_source_archive_builds_the_same_wheel(tmp_path: Path) -> None:
     unpacked = next(path for path in tmp_path.iterdir() if path.name.startswith("pymail-"))
     again = zipfile.ZipFile(build("wheel", unpacked, tmp_path / "again")).namelist()
     assert set(again) == set(direct)
+
+
+TRESPASS = """
+import os, pwd, socket
+from pathlib import Path
+
+HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+def test_home():
+    (HOME / "dead.letter").write_text("x")
+
+def test_spool():
+    Path("/var/spool/pymail").mkdir()
+
+def test_network():
+    socket.create_connection(("192.0.2.1", 25), 1)
+
+def test_loopback():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname()).close()
+"""
+
+
+def test_a_test_that_leaves_its_place_fails(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "test_trespass.py").write_text(TRESPASS)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n0",
+        "-q",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, "-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}", tmp_path],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        cwd=tmp_path,
+        check=False,
+    )
+    said = done.stdout.decode()
+    assert "1 failed, 3 passed, 2 errors in" in said, said
+    for word in ("dead.letter", "/var/spool/pymail", "192.0.2.1"):
+        assert word in said
