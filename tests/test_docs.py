@@ -28,7 +28,7 @@ SIMPLE = ("mailq", "newaliases", "flush")
 def page(name: str) -> str:
     """Return a manual page as plain text."""
     needs("mandoc")
-    source = next(MAN.glob(f"{name}.[1-8]"))
+    source = min(MAN.glob(f"{name}.[1-8]"))  # pymail(1) before pymail(7)
     done = subprocess.run(["mandoc", "-Tascii", source], capture_output=True, check=True)
     return re.sub(".\b", "", done.stdout.decode())
 

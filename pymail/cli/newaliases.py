@@ -47,10 +47,10 @@ def _operands(args: list[str]) -> list[str] | None:
     for at, word in enumerate(args):
         if word == "--":
             return operands + args[at + 1 :]
-        if word == "--help":
+        if word in ("-h", "--help"):
             sys.stdout.write(USAGE)
             return None
-        if word == "--version":
+        if word in ("-V", "--version"):
             sys.stdout.write(f"pymail {__version__}\n")
             return None
         if word.startswith("-") and word != "-v":

@@ -1,0 +1,51 @@
+# fish completion for pymail
+
+function __pymail_settings
+    pymail config -d 2>/dev/null | string replace -rf '^([a-z_]+) = .*' '$1'
+end
+
+function __pymail_ids
+    mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
+end
+
+set -l commands config check queue explain
+set -l verbs list show hold release delete requeue
+set -l none "not __fish_seen_subcommand_from $commands"
+
+complete -c pymail -f
+complete -c pymail -s h -l help -d 'show the synopsis'
+complete -c pymail -n $none -s V -l version -d 'show the version'
+complete -c pymail -n $none -a config -d 'show and change settings'
+complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
+complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
+complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
+
+set -l config '__fish_seen_subcommand_from config'
+set -l first "$config; and not __fish_seen_subcommand_from set unset"
+complete -c pymail -n $first -a set -d 'set a value'
+complete -c pymail -n $first -a unset -d 'take it back'
+complete -c pymail -n $config -a '(__pymail_settings)' -d setting
+complete -c pymail -n $config -s n -d 'only settings that are not the default'
+complete -c pymail -n $config -s d -d 'the defaults'
+
+set -l queue '__fish_seen_subcommand_from queue'
+set -l verbless "$queue; and not __fish_seen_subcommand_from $verbs"
+complete -c pymail -n $verbless -a list -d 'show the queue'
+complete -c pymail -n $verbless -a show -d 'show one message'
+complete -c pymail -n $verbless -a hold -d 'keep messages from being tried'
+complete -c pymail -n $verbless -a release -d 'let messages on hold be tried'
+complete -c pymail -n $verbless -a delete -d 'remove messages'
+complete -c pymail -n $verbless -a requeue -d 'let messages be tried by the next flush'
+complete -c pymail -n "$queue; and __fish_seen_subcommand_from list" -s j -d 'one JSON object a line'
+set -l show "$queue; and __fish_seen_subcommand_from show"
+complete -c pymail -n $show -s e -d 'only envelope and attempts'
+complete -c pymail -n $show -s m -d 'only the message'
+complete -c pymail -n $show -l raw -d 'the message byte for byte'
+set -l change "$queue; and __fish_seen_subcommand_from hold release delete requeue"
+complete -c pymail -n $show -a '(__pymail_ids)' -d 'queue id'
+complete -c pymail -n $change -a '(__pymail_ids) ALL' -d 'queue id'
+
+set -l explain '__fish_seen_subcommand_from explain'
+complete -c pymail -n $explain -a '(__fish_complete_users)'
+complete -c pymail -n $explain -s j -d 'one JSON object a line'
+complete -c pymail -n $explain -l verify -d 'one line for each end, as sendmail -bv'
