@@ -53,6 +53,12 @@ class InputError(MailError):
     status = EX_NOINPUT
 
 
+class OutputError(MailError):
+    """Standard output cannot be written."""
+
+    status = EX_IOERR
+
+
 class NoUserError(MailError):
     """There is no such recipient on this machine."""
 
@@ -127,8 +133,7 @@ def run(program: str, main: "Callable[[], int]") -> int:
     ensure_descriptors()
     try:
         status = main()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush_output()
     except MailError as error:
         complain(program, str(error))
         return error.status
@@ -138,3 +143,27 @@ def run(program: str, main: "Callable[[], int]") -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _flush_output() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write output: {error.strerror}") from None
+
+
+def leave(status: int) -> None:
+    """End the process at once, with what was written flushed.
+
+    Taking the interpreter down in order costs a fifth of what a whole sendmail costs.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            pass  # run() has told of it
+    os._exit(status)

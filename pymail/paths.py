@@ -36,17 +36,16 @@ def home(uid: int) -> str:
     return _own_home(uid)
 
 
-def _xdg(variable: str, default: str) -> str:
-    """Return an XDG base directory; the variable counts only where HOME is our own home."""
-    own = _own_home(os.getuid())
+def _xdg(own: str, variable: str, default: str) -> str:
+    """Return an XDG base directory; the variable counts only where HOME is our `own` home."""
     base = os.environ.get(variable, "")
     if base.startswith("/") and os.environ.get("HOME") == own:
         return base
     return f"{own}/{default}"
 
 
-def _user_config() -> str:
-    return _xdg("XDG_CONFIG_HOME", ".config") + "/pymail/config.toml"
+def _user_config(own: str) -> str:
+    return _xdg(own, "XDG_CONFIG_HOME", ".config") + "/pymail/config.toml"
 
 
 def spool() -> str:
@@ -58,10 +57,10 @@ def spool() -> str:
     named = os.environ.get("PYMAIL_SPOOL")
     if named:
         return named
-    own = _xdg("XDG_STATE_HOME", ".local/state") + "/pymail/spool"
-    if os.path.exists(_user_config()) or not is_system(SYSTEM_SPOOL):
-        return own
-    return SYSTEM_SPOOL
+    own = _own_home(os.getuid())
+    if is_system(SYSTEM_SPOOL) and not os.path.exists(_user_config(own)):
+        return SYSTEM_SPOOL
+    return _xdg(own, "XDG_STATE_HOME", ".local/state") + "/pymail/spool"
 
 
 def is_system(spool: str) -> bool:
@@ -74,7 +73,7 @@ def config(spool: str) -> str:
     named = os.environ.get("PYMAIL_CONFIG")
     if named:
         return named
-    return SYSTEM_CONFIG if is_system(spool) else _user_config()
+    return SYSTEM_CONFIG if is_system(spool) else _user_config(_own_home(os.getuid()))
 
 
 def aliases(spool: str) -> str:
@@ -94,6 +93,6 @@ def program(name: str, *args: str) -> list[str]:
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
         f"import sys; sys.path.insert(0, {here!r}); sys.argv[0] = {name!r}; "
-        f"from pymail.cli.{name} import main; sys.exit(main())"
+        f"from pymail.cli.{name} import main; from pymail.errors import leave; leave(main())"
     )
     return [sys.executable, *(f for f in flags if f != "-"), "-c", code, *args]

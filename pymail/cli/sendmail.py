@@ -311,9 +311,10 @@ def _plain(text: str) -> str:
 
 def _deliver(request: Request, qid: str) -> None:
     """Start delivery at once where -od asks for it and we may: -odb apart from us, -odi first."""
-    spool = paths.spool()
-    if request.delivery not in ("b", "i") or (paths.is_system(spool) and os.geteuid() != 0):
+    if request.delivery not in ("b", "i"):
         return
+    if paths.is_system(paths.spool()) and os.geteuid() != 0:
+        return  # the queue is root's; the next flush delivers it
     argv = paths.program("flush", qid)
     null = os.open(os.devnull, os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
