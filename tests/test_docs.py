@@ -1,6 +1,7 @@
 """The documents say what the programs do: options, settings, exit statuses, commands."""
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -25,11 +26,16 @@ README = (ROOT / "README.md").read_text()
 SIMPLE = ("mailq", "newaliases", "flush")
 
 
-def page(name: str) -> str:
-    """Return a manual page as plain text."""
+def manual(program: str) -> Path:
+    """Return the manual page of a program."""
+    return next(path for path in PAGES if path.stem == program and path.suffix in (".1", ".8"))
+
+
+@functools.cache
+def page(program: str) -> str:
+    """Return the manual page of a program as plain text."""
     needs("mandoc")
-    source = min(MAN.glob(f"{name}.[1-8]"))  # pymail(1) before pymail(7)
-    done = subprocess.run(["mandoc", "-Tascii", source], capture_output=True, check=True)
+    done = subprocess.run(["mandoc", "-Tascii", manual(program)], capture_output=True, check=True)
     return re.sub(".\b", "", done.stdout.decode())
 
 
@@ -121,8 +127,7 @@ def test_every_option_of_a_program_stands_in_its_page_and_completions(program: s
 @pytest.mark.parametrize("program", SIMPLE)
 def test_a_page_and_the_completions_speak_of_no_option_that_is_not_there(program: str) -> None:
     offered = options(program)
-    source = (next(MAN.glob(f"{program}.[1-8]"))).read_text()
-    for letter in re.findall(r"^\.It Fl (\S+)", source, re.MULTILINE):
+    for letter in re.findall(r"^\.It Fl (\S+)", manual(program).read_text(), re.MULTILINE):
         assert f"-{letter}" in offered, "the manual speaks of it"
     for word in re.findall(r"(?<![\w-])--?[a-zA-Z]+\b", completed(program)["zsh"]):
         assert word in offered | {"-s", "-S"}, "the completion for zsh speaks of it"
@@ -203,7 +208,7 @@ def raised(module: Path) -> set[int]:
 @pytest.mark.parametrize("program", ["sendmail", "mailq", "newaliases", "flush", "mail", "pymail"])
 def test_every_exit_status_of_a_program_stands_in_its_page(program: str) -> None:
     face = ROOT / "pymail" / "cli" / f"{'admin' if program == 'pymail' else program}.py"
-    promised = statuses(program if program != "pymail" else "pymail")
+    promised = statuses(program)
     assert 0 in promised
     assert raised(face) - promised == set()
 
