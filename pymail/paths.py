@@ -87,12 +87,12 @@ def program(name: str, *args: str) -> list[str]:
     """Return the command line that runs another program of pymail in this interpreter.
 
     The flags of this interpreter (isolated, without site) are kept, and nothing is looked up
-    in PATH or in the current directory.
+    in PATH or in the current directory (-P: else -c puts that before the standard library).
     """
-    flags = [f"-{'I' * sys.flags.isolated}{'S' * sys.flags.no_site}"]
+    flags = f"-P{'I' * sys.flags.isolated}{'S' * sys.flags.no_site}"
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
         f"import sys; sys.path.insert(0, {here!r}); sys.argv[0] = {name!r}; "
         f"from pymail.cli.{name} import main; from pymail.errors import leave; leave(main())"
     )
-    return [sys.executable, *(f for f in flags if f != "-"), "-c", code, *args]
+    return [sys.executable, flags, "-c", code, *args]
