@@ -30,6 +30,8 @@ MOST_ACTIVE = 400
 
 MOST_AGENTS = 64
 BATCH = 128
+_GLANCE = 16
+
 MARGIN = 300
 """Seconds that a batch may take besides what its commands may take."""
 
@@ -103,7 +105,8 @@ class _Flusher:
                     self._turn()
             progress |= self._take(qid)
             self._dispatch()
-            self._listen(0)
+            if self._in_hand % _GLANCE == 0:
+                self._listen(0)
         while self._in_hand:
             self._turn()
         return progress

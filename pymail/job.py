@@ -28,6 +28,7 @@ from pymail.spool import (
     HELD,
     NEVER,
     NEW,
+    OPEN,
     REPORTED,
     SEEN,
     TODO,
@@ -194,21 +195,27 @@ class Job:
         for index, state in states.items():
             if state == DELIVERED:
                 self._tell_success(index)
-            self.active.mark(index, state)
+        if self._closed(states):
+            self.active.remove()
+            self._run.log.event("qmgr", f"{self.active.qid}: removed")
+            return
+        for index, state in states.items():
+            if self.active.state(index) != state:
+                self.active.mark(index, state)
         if late and self.active.head.flag != WARNED and retry.warns(config, age):
             self._report(DELAYED, late, self._sender)
             self.active.flag(WARNED)
-        if not self.active.waiting():
-            qid = self.active.qid
-            self.active.remove()
-            self._run.log.event("qmgr", f"{qid}: removed")
-            return
         if all(self.active.state(i) == HELD for i in self.active.waiting()):
             self.active.defer(NEVER)
         else:
             noise = ord(self.active.qid[-2])
             self.active.defer(now + retry.delay(config, age, noise))
         self.active.close()
+
+    def _closed(self, states: dict[int, bytes]) -> bool:
+        """Say whether, with these states, nobody waits for anything any more."""
+        now = self.active.head.states
+        return not any(states.get(i, now[i : i + 1]) in OPEN for i in range(len(now)))
 
     def _qualified_sender(self) -> str:
         sender = self._envelope.sender
@@ -320,9 +327,10 @@ class Job:
         outcome = step.outcome
         assert outcome is not None  # noqa: S101
         for index in step.indexes:
-            alone = len(self._plans[index]) == 1
-            if alone and outcome.status == "sent":
-                self.active.mark(index, DELIVERED)
+            if outcome.status == "sent" and len(self._plans[index]) == 1:
+                # A Maildir knows by itself what it has; of the last recipient no mark is needed.
+                if len(self._plans) > 1 or step.target.kind != "maildir":
+                    self.active.mark(index, DELIVERED)
             else:
                 self._note(index, step.target, outcome.status, outcome)
         if step.target.kind in ("command", "lmtp", "mbox") and outcome.status == "sent":

@@ -13,6 +13,9 @@ import time
 from pymail.errors import printable
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+SOCKET = "/dev/log"
+_NOWHERE = -2
+
 FILE_LIMIT = 1 << 20
 """Bytes; a larger log file is moved to `FILE.1` when it is opened."""
 
@@ -30,18 +33,22 @@ class Log:
             self._fd = 2
         elif path is not None:
             self._fd = _open(path)
+        elif not os.path.exists(SOCKET):
+            self._fd = _NOWHERE  # a container without syslog: do not knock five times a message
 
     def event(self, part: str, text: str) -> None:
         """Write one line for `part` of pymail (pickup, qmgr, local, bounce ...).
 
         A log that cannot be written is no reason to stop moving mail.
         """
+        if self._fd == _NOWHERE:
+            return
         text = printable(text)
         if self._fd < 0:
             if self._ident != part:
                 self._ident = part
                 syslog.openlog(f"pymail/{part}", syslog.LOG_PID, syslog.LOG_MAIL)
-            syslog.syslog(syslog.LOG_INFO, text.encode("utf-8", "replace").decode("utf-8"))
+            syslog.syslog(syslog.LOG_INFO, text)
             return
         now = time.localtime()
         stamp = f"{MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {time.strftime('%H:%M:%S', now)}"
