@@ -23,11 +23,6 @@ class Message:
     size: int
 
 
-def is_maildir(path: str) -> bool:
-    """Say whether a directory has the parts of a Maildir that hold mail."""
-    return os.path.isdir(f"{path}/new") or os.path.isdir(f"{path}/cur")
-
-
 def has_mail(path: str) -> bool:
     """Say whether there is any message.  Raise OSError where that cannot be known."""
     if os.path.isdir(path):

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pymail import address, words
 from pymail.errors import DataError
 
+_DEPTH = 100
+"""At most so deep aliases may stand for aliases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -79,6 +82,8 @@ def _resolve(text: str, book: Book, path: tuple[str, ...], done: set[str]) -> li
             elif name in path:
                 circle = " -> ".join((*path[path.index(name) :], name))
                 raise DataError(f"cannot send to {name}: the aliases go round: {circle}")
+            elif len(path) == _DEPTH:
+                raise DataError(f"cannot send to {path[0]}: aliases within aliases, {_DEPTH} deep")
             elif name not in done:
                 done.add(name)
                 found += _expand(name, book, path, done)
@@ -145,18 +150,47 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _end(text: str, at: int) -> int:
     """Return where the piece that begins at `at` ends."""
-    close = {'"': '"', "(": ")", "<": ">", "[": "]"}.get(text[at])
-    if close is None:
-        return at + (2 if text[at] == "\\" else 1)
-    start, at = at, at + 1
+    match text[at]:
+        case "\\":
+            return at + 2
+        case '"':
+            return _quote_end(text, at)
+        case "(":
+            return _comment_end(text, at)
+        case "<":
+            # A route (RFC 5322 4.4) has commas: <@a,@b:c@d>.
+            return _bracket_end(text, at, ">", "<" if text[at + 1 : at + 2] == "@" else "<,;")
+        case "[":
+            return _bracket_end(text, at, "]", "[<,;")
+    return at + 1
+
+
+def _quote_end(text: str, at: int) -> int:
+    """Return where a quoted string ends: at the end of the text if it is not closed."""
+    at += 1
+    while at < len(text) and text[at] != '"':
+        at += 2 if text[at] == "\\" else 1
+    return at + 1
+
+
+def _comment_end(text: str, at: int) -> int:
+    depth = 0
     while at < len(text):
+        depth += {"(": 1, ")": -1}.get(text[at], 0)
+        at += 2 if text[at] == "\\" else 1
+        if not depth:
+            return at
+    return at
+
+
+def _bracket_end(text: str, start: int, close: str, stop: str) -> int:
+    """Return where a bracket closes; right behind it, as a character, where it does not."""
+    at = start + 1
+    while at < len(text) and text[at] not in stop:
         if text[at] == close:
             return at + 1
-        nested = text[at] == "\\" or (text[at] == '"' and close == ">")
-        nested = nested or (text[at] == "(" and close == ")")
-        at = _end(text, at) if nested else at + 1
-    # Never closed: the character stands for itself, unless the rest is one broken string.
-    return len(text) if close == '"' else start + 1
+        at = _quote_end(text, at) if text[at] == '"' else at + 1
+    return start + 1
 
 
 def _name(item: str) -> str:

@@ -33,6 +33,8 @@ def run(writing: Writing, *, person: bool, stubborn: bool) -> None:
             _lines(writing, person=person)
             if person:
                 _end(writing)
+    except KeyboardInterrupt:
+        raise Abandoned(keep=True) from None
     finally:
         writing.draft.body = bytes(writing.text)
     if person and not writing.draft.body and not writing.draft.attachments:
@@ -108,7 +110,11 @@ def _signals(writing: Writing, *, stubborn: bool) -> Iterator[None]:
 
     interrupt = at_sign if stubborn else signal.default_int_handler
     wanted = {signal.SIGINT: interrupt, signal.SIGHUP: gone, signal.SIGTERM: gone}
-    before = {number: signal.signal(number, action) for number, action in wanted.items()}
+    before = {
+        number: signal.signal(number, action)
+        for number, action in wanted.items()
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN  # nohup(1)
+    }
     try:
         yield
     finally:

@@ -278,6 +278,8 @@ def test_files_and_commands_are_no_recipients(box: Box, recipient: str, option: 
         (["-u", "a", "b"], 64),
         (["-e", "a"], 64),
         (["-f", "missing"], 66),
+        (["-q", "/proc/self/mem", "a"], 66),
+        (["-A", "/proc/self/mem", "a"], 66),
         (["-u", "no-such-user"], 67),
     ],
 )
@@ -600,6 +602,15 @@ def test_a_closed_input_is_no_empty_message(box: Box) -> None:
     assert queued(box.spool) == []
 
 
+def test_a_read_that_fails_is_not_the_end_of_the_message(box: Box) -> None:
+    done = box.run("sh", "-c", '"$@" </proc/self/mem', "sh", *argv("mail", "-n", "user"))
+    assert done.returncode == 75
+    assert done.stderr.decode() == (
+        "mail: cannot read message from standard input: Input/output error\n"
+    )
+    assert queued(box.spool) == []
+
+
 def test_a_pipe_that_is_interrupted_queues_nothing(box: Box) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with subprocess.Popen(
@@ -711,6 +722,15 @@ def test_an_interrupt_at_the_subject_gives_up(box: Box, person) -> None:
     here.type("\x03")
     assert here.end() == 1
     assert queued(box.spool) == []
+
+
+def test_an_interrupt_at_the_last_question_gives_up_and_keeps_the_letter(box: Box, person) -> None:
+    here = person("-s", "x", "-S", "askbcc", "user")
+    here.type("text\n.\n")
+    here.wait("Bcc: ")
+    here.type("\x03")
+    assert here.end() == 1
+    assert (box.home / "dead.letter").read_text().endswith("\n\ntext\n\n")
 
 
 def test_minus_i_answers_interrupts_with_an_at_sign(box: Box, person) -> None:
@@ -984,6 +1004,38 @@ def test_no_mail_is_said(box: Box) -> None:
     assert look(box) == (1, "", f"mail: no mail for {box.user}\n")
     (box.home / "empty").write_text("")
     assert look(box, "-f", "empty", "-H") == (1, "", "mail: no mail in empty\n")
+
+
+def test_the_inbox_of_another_user_is_theirs(machine: Machine) -> None:
+    machine.send("root", b"Subject: for alice\n\nx\n", "alice")
+    machine.flush()
+    Path("/home/alice/Maildir").chmod(0o700)
+    for user, args, status in (
+        ("bob", ["-u", "alice", "-e"], 1),
+        ("bob", ["-u", "alice", "-H"], 66),
+        ("root", ["-u", "alice", "-e"], 0),
+        ("root", ["-u", "alice", "-H"], 0),
+        ("alice", ["-e"], 0),
+        ("bob", ["-e"], 1),
+    ):
+        done = machine.run(user, "mail", *args)
+        assert done.returncode == status, (user, args, done)
+    assert b"for alice" in machine.run("alice", "mail", "-H").stdout
+
+
+def test_a_user_without_a_name_may_send(machine: Machine) -> None:
+    done = subprocess.run(
+        argv("mail", "-d", "alice"),
+        input=b"x\n",
+        capture_output=True,
+        env={"PATH": PATH, "HOME": "/"},
+        cwd="/",
+        user=54321,
+        group=54321,
+        extra_groups=[],
+        check=False,
+    )
+    assert done.stdout.startswith(b"from 54321 to alice; not sent (-d)\n")
 
 
 def test_reading_is_not_there_yet_and_says_so(box: Box) -> None:

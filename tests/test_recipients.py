@@ -1,5 +1,7 @@
 """Recipients as people write them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,19 @@ def test_any_aliases_come_to_an_end(aliases: dict[str, list[str]]) -> None:
 def test_a_bomb_of_aliases_is_a_short_list() -> None:
     aliases = {f"a{i}": [f"a{i + 1}"] * 50 for i in range(50)}
     assert unique(resolve("a0", Book(aliases))) == [Mailbox("", "a50")]
+
+
+def test_aliases_that_are_too_deep_are_refused() -> None:
+    aliases = {f"a{i}": [f"a{i + 1}"] for i in range(5000)}
+    with pytest.raises(DataError, match="deep"):
+        resolve("a0", Book(aliases))
+    assert resolve("a4950", Book(aliases)) == [Mailbox("", "a5000")]
+
+
+@pytest.mark.parametrize("piece", ["(", "<", "[", '"', "\\", "<@", "(()", '("', "a,", "a<b", "(a)"])
+def test_a_text_of_any_length_is_read_in_linear_time(piece: str) -> None:
+    with contextlib.suppress(DataError):
+        resolve(piece * 50000, Book())
 
 
 def test_only_bare_names_are_aliases() -> None:

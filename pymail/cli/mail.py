@@ -245,6 +245,8 @@ class _Sending:
         if limit and len(data) > limit:
             text = f"too big, over {limit} bytes (message_size_limit)"
             raise TooBigError(f"cannot queue message: {text}")
+        # An interrupt from here on must not say "not sent" of what was sent.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         qid = spool.submit(envelope, data)
         self._record(named[0], data)
         if options.verbose:
@@ -323,11 +325,9 @@ def _look(options: Options, user: _User) -> int:
             if reader.has_mail(path):
                 found = path
                 break
-        except FileNotFoundError:
-            if options.file and not options.exists:
-                raise InputError(f"cannot open {path}: {os.strerror(errno.ENOENT)}") from None
         except OSError as error:
-            if not options.exists:
+            absent = isinstance(error, FileNotFoundError) and not options.file
+            if not options.exists and not absent:
                 raise InputError(f"cannot open {path}: {error.strerror}") from None
     if options.exists:
         return errors.EX_OK if found else _STOPPED

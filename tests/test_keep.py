@@ -1,0 +1,82 @@
+"""Copies of letters: an mbox or a Maildir, whole or not at all."""
+
+import errno
+import mailbox
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pymail import keep, reader
+
+LETTER = b"Subject: x\n\nFrom me\n>From you\n\n\n"
+
+
+@contextmanager
+def limit(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size`, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_mbox_grows_by_whole_letters_that_every_program_parts_again(tmp_path: Path) -> None:
+    path = tmp_path / "mbox"
+    for _ in range(3):
+        keep.append(str(path), LETTER, "me", 0)
+    with closing(mailbox.mbox(path)) as box:
+        assert len(box) == 3
+    assert len(list(reader.messages(str(path)))) == 3
+    assert path.read_bytes().endswith(b"\n\n>From me\n>>From you\n\n")
+
+
+def test_an_mbox_is_as_it_was_when_the_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "mbox"
+    keep.append(str(path), LETTER, "me", 0)
+    before = path.read_bytes()
+    with limit(len(before) + 10), pytest.raises(OSError, match="File too large"):
+        keep.append(str(path), LETTER, "me", 0)
+    assert path.read_bytes() == before
+
+
+def test_a_maildir_gets_a_letter_that_was_read(tmp_path: Path) -> None:
+    keep.append(str(tmp_path), LETTER, "me", 0)
+    (message,) = reader.messages(str(tmp_path))
+    assert message.state == " "
+    with limit(10), pytest.raises(OSError, match="File too large"):
+        keep.append(str(tmp_path), LETTER, "me", 0)
+    assert len(list(reader.messages(str(tmp_path)))) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_devices_are_written_and_pipes_without_a_reader_do_not_block(tmp_path: Path) -> None:
+    keep.append("/dev/null", LETTER, "me", 0)
+    with pytest.raises(OSError, match="No space left"):
+        keep.append("/dev/full", LETTER, "me", 0)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError) as error:  # noqa: PT011  (its number is what counts)
+        keep.append(str(tmp_path / "fifo"), LETTER, "me", 0)
+    assert error.value.errno == errno.ENXIO
+
+
+def test_a_message_that_goes_away_while_a_maildir_is_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep.append(str(tmp_path), LETTER, "me", 0)
+    monkeypatch.setattr(os.path, "getmtime", lambda path: os.unlink(path) or 0.0)
+    assert list(reader.messages(str(tmp_path))) == []
+
+
+def test_what_stands_before_the_first_letter_of_an_mbox_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "mbox"
+    path.write_bytes(
+        b"garbage\n\nFrom me now\r\nSubject: x\r\n\r\nbody\r\n\r\nFrom me\nSubject: y\n"
+    )
+    subjects = [reader.line(1, found, 200).split()[-1] for found in reader.messages(str(path))]
+    assert subjects == ["x", "y"]
