@@ -36,7 +36,7 @@ class Finding:
     fatal: bool = False
 
     def __str__(self) -> str:
-        return f"{self.text}: {self.remedy}" if self.remedy else self.text
+        return f"{self.text}: {self.remedy}"
 
 
 def check(spool: Spool, now: int) -> list[Finding]:
@@ -124,13 +124,17 @@ def of_disk(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
         yield Finding(f"only {free >> 20} MiB are free where {place} is", "make room", fatal=True)
     if space.f_files and space.f_favail < FEW_INODES:
         yield Finding(f"only {space.f_favail} inodes are free where {place} is", "make room")
-    kind, options = _file_system(place)
+    yield from promises(place, *_file_system(place))
+
+
+def promises(place: str, kind: str, options: str) -> Iterator[Finding]:
+    """Find what a file system of this kind does not keep."""
     if kind in {"tmpfs", "ramfs"}:
         yield Finding(f"{place} is on {kind}: the queue does not survive a reboot", "move it")
     elif kind.startswith(("nfs", "cifs", "smb", "9p", "fuse")):
         words = f"{place} is on {kind}: after a power cut a message may be lost or be there twice"
         yield Finding(words, "put the spool on a disk of this machine")
-    elif kind == "overlay" and "volatile" in options:
+    elif kind == "overlay" and "volatile" in options.split(","):
         words = f"{place} is on a volatile overlay: nothing there survives a crash"
         yield Finding(words, "mount a volume there")
 
@@ -182,15 +186,22 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
     status = peek.status(f"{spool.queue}/.complaint")
     if complaint and status and now - status.st_mtime < _DAY:
         yield Finding(f"flush could not run: {complaint.strip()}", "correct it", fatal=True)
-    late = [qid for qid, due in spool.entries() if due != NEVER and due < now - LATE]
+    late = [qid for qid, due in _entries(spool) if due != NEVER and due < now - LATE]
     for place in peek.names(f"{spool.path}/drop"):
         for name in peek.names(f"{spool.path}/drop/{place}"):
             about = peek.status(f"{spool.path}/drop/{place}/{name}")
             if about and not name.startswith(".") and about.st_mtime < now - LATE:
                 late.append(name)
     if late:
-        words = f"flush has not run for {LATE // 60} minutes: {len(late)} messages are due"
+        words = f"flush has not run for {LATE // 60} minutes, messages due: {len(late)}"
         yield Finding(words, "see that cron or the timer runs, then: flush -v", fatal=True)
+
+
+def _entries(spool: Spool) -> list[tuple[str, int]]:
+    try:
+        return spool.entries()
+    except OSError:
+        return []  # not ours to see, or told already
 
 
 def _programs(settings: Config) -> Iterator[Finding]:

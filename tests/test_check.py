@@ -1,0 +1,303 @@
+"""pymail check: each thing that keeps mail from moving is found, with its remedy."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Box
+from machine import ALIASES, CONFIG, SPOOL, Machine
+
+from pymail import check, schedule
+from pymail.check import Finding
+
+LETTER = b"Subject: hello\n\nThe text.\n"
+CRON = Path("/etc/cron.d/pymail")
+
+
+@pytest.fixture
+def sound(machine: Machine) -> Iterator[Machine]:
+    """A machine in order."""
+    CRON.parent.mkdir(exist_ok=True)
+    CRON.write_text("* * * * * root /usr/sbin/flush\n")
+    machine.config("")
+    yield machine
+    CRON.unlink(missing_ok=True)
+
+
+def findings(machine: Machine) -> tuple[int, str]:
+    done = machine.run("root", "pymail", "check")
+    assert done.stderr == b""
+    return done.returncode, done.stdout.decode()
+
+
+def test_a_machine_in_order_is_passed_over_in_silence(sound: Machine) -> None:
+    # The tests' spool lies in memory, which is worth a warning.
+    lines = findings(sound)[1].splitlines()
+    assert [line for line in lines if "tmpfs" not in line] == []
+    assert findings(sound)[0] == 0
+    assert "queue does not survive a reboot" in lines[0]
+
+
+def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:
+    sound.config("\nmydestinaton = []\n")
+    status, text = findings(sound)
+    assert status == 78
+    assert text == (
+        "error: cannot use /etc/pymail/config.toml, line 2: unknown setting mydestinaton"
+        " (did you mean mydestination?): correct it; until then flush does not run\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "fatal"),
+    [
+        ("mydestination = 'localhost'", "myorigin example.net is not in mydestination", True),
+        ("mailbox_command = '/no/such -x'", "mailbox_command: /no/such is not there", True),
+        ("mailbox_command = '/bin/cat'\nmailbox_transport = 'lmtp:unix:/no/such'",
+         "mailbox_transport counts before it", False),
+        ("mailbox_transport = 'lmtp:unix:/no/such'", "there is no socket /no/such", False),
+        ("default_privs = 'nosuch'", "default_privs: there is no user nosuch", True),
+        ("root_user = 'nosuch'", "root_user: there is no user nosuch", True),
+        ("mail_owner = 'nosuch'", "mail_owner: there is no user nosuch", True),
+        ("delay_warning_time = '5d'", "nobody is ever warned", False),
+    ],
+)  # fmt: skip
+def test_a_setting_that_does_not_fit_is_told(
+    sound: Machine, text: str, told: str, *, fatal: bool
+) -> None:
+    sound.config(f"{text}\n")
+    status, out = findings(sound)
+    assert told in out
+    assert status == (78 if fatal else 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "remedy"),
+    [
+        (SPOOL, 0o777, "chmod 0755 /var/spool/pymail"),
+        (SPOOL, 0o700, "chmod 0755 /var/spool/pymail"),
+        (SPOOL / "queue", 0o755, "chmod 0700 /var/spool/pymail/queue"),
+        (SPOOL / "drop", 0o755, "chmod 1733 /var/spool/pymail/drop"),
+        (SPOOL / "drop", 0o1777, "chmod 1733 /var/spool/pymail/drop"),
+    ],
+)
+def test_a_wrong_mode_is_told_and_its_remedy_helps(
+    sound: Machine, place: Path, mode: int, remedy: str
+) -> None:
+    place.chmod(mode)
+    status, text = findings(sound)
+    assert status == 78
+    assert f"error: {place} has the mode {mode:04o}: {remedy}\n" in text
+    subprocess.run(remedy.split(), check=True)
+    assert findings(sound)[0] == 0
+
+
+def test_a_wrong_owner_is_told(sound: Machine) -> None:
+    os.chown(SPOOL / "queue", 1001, -1)
+    status, text = findings(sound)
+    assert status == 78
+    assert "queue belongs to alice: chown root /var/spool/pymail/queue" in text
+    os.chown(SPOOL / "queue", 4321, -1)
+    assert "belongs to uid 4321" in findings(sound)[1]
+
+
+def test_a_missing_directory_and_a_file_in_its_place_are_told(sound: Machine) -> None:
+    (SPOOL / "queue").rmdir()
+    status, text = findings(sound)
+    assert (status, "queue is not there: install -d -o root -m 0700" in text) == (78, True)
+    (SPOOL / "queue").write_text("")
+    assert "queue is no directory" in findings(sound)[1]
+
+
+def test_a_drop_directory_that_others_may_write_to_is_told(sound: Machine) -> None:
+    sound.send("alice", LETTER, "bob")
+    (SPOOL / "drop/u1001").chmod(0o777)
+    assert "chmod 700 /var/spool/pymail/drop/u1001" in findings(sound)[1]
+
+
+def test_a_damaged_message_is_told(sound: Machine) -> None:
+    (SPOOL / "queue/8DpALP6gO4oCPpeF0.damaged").write_text("")
+    assert "8DpALP6gO4oCPpeF0.damaged is damaged and set aside" in findings(sound)[1]
+
+
+def test_mistakes_in_aliases_are_told(sound: Machine) -> None:
+    ALIASES.write_text("root: alice\npostmaster: root\nbad:\ndup: a\ndup: b\n")
+    status, text = findings(sound)
+    assert "error: /etc/aliases, line 3: missing value for the alias bad" in text
+    assert "warning: /etc/aliases, line 5: duplicate alias dup" in text
+    assert status == 78
+    ALIASES.chmod(0o666)
+    assert "/etc/aliases: others can write to it" in findings(sound)[1]
+    ALIASES.chmod(0o644)
+    ALIASES.unlink()
+    assert "/etc/aliases is not there" not in findings(sound)[1]
+    sound.config("alias_maps = '/etc/no-aliases'\n")
+    assert "/etc/no-aliases is not there" in findings(sound)[1]
+
+
+def test_a_large_file_without_an_index_is_told(sound: Machine) -> None:
+    text = "root: alice\n" + "".join(f"u{n}: alice\n" for n in range(10000))
+    ALIASES.write_text(text)
+    assert "/etc/aliases is large and has no index of now: newaliases" in findings(sound)[1]
+    assert sound.run("root", "newaliases").returncode == 0
+    assert "no index" not in findings(sound)[1]
+
+
+def test_mail_for_root_needs_a_place(sound: Machine) -> None:
+    ALIASES.write_text("")
+    status, text = findings(sound)
+    assert status == 78
+    assert "error: mail for root waits 4.3.5 (mail for root has no place" in text
+    assert "mail for postmaster waits" in text
+    sound.config("root_user = 'alice'\n")
+    assert findings(sound)[0] == 0
+    ALIASES.write_text("root: nosuch\n")
+    assert "mail for root bounced 5.1.1" in findings(sound)[1]
+
+
+def test_passwords_that_others_can_read_are_told(sound: Machine) -> None:
+    (CONFIG.parent / "sasl_passwd").write_text("secret")
+    assert "chmod 600 /etc/pymail/sasl_passwd" in findings(sound)[1]
+    (CONFIG.parent / "sasl_passwd").chmod(0o600)
+    assert "sasl_passwd" not in findings(sound)[1]
+
+
+def test_it_is_told_when_nothing_starts_flush(sound: Machine) -> None:
+    CRON.write_text("# * * * * * root /usr/sbin/flush\n* * * * * root /x/cache-flush\n")
+    status, text = findings(sound)
+    assert status == 78
+    assert "error: nothing starts flush: echo '* * * * * root /" in text
+    assert "/flush' >/etc/cron.d/pymail\n" in text
+    CRON.unlink()
+    folder = Path("/etc/systemd/system")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pymail.timer").write_text("[Timer]\nOnCalendar=minutely\n")
+    (folder / "pymail.service").write_text("[Service]\nExecStart=/opt/pymail/bin/flush\n")
+    try:
+        assert findings(sound)[0] == 0
+    finally:
+        (folder / "pymail.timer").unlink()
+        (folder / "pymail.service").unlink()
+
+
+def test_a_foreign_sendmail_is_told(sound: Machine) -> None:
+    program = Path("/usr/sbin/sendmail")
+    before = program.read_text()
+    program.write_text("#!/bin/sh\nexit 0\n")
+    try:
+        status, text = findings(sound)
+    finally:
+        program.write_text(before)
+    assert status == 78
+    assert "/usr/sbin/sendmail is not pymail's" in text
+
+
+def test_mail_that_nobody_takes_is_told(sound: Machine) -> None:
+    sound.send("alice", LETTER, "bob")
+    assert "flush has not run" not in findings(sound)[1]
+    (file,) = (SPOOL / "drop/u1001").iterdir()
+    os.utime(file, (time.time() - 3600, time.time() - 3600))
+    status, text = findings(sound)
+    assert status == 78
+    assert "flush has not run for 15 minutes, messages due: 1" in text
+    sound.flush()
+    assert findings(sound)[0] == 0
+    sound.config("default_transport = 'retry:'\n")
+    sound.send("root", LETTER, "x@example.org")
+    (file,) = (SPOOL / "queue").glob("*0")
+    os.utime(file, (time.time() - 3600, time.time() - 3600))
+    assert "messages due: 1" in findings(sound)[1]
+    assert sound.run("root", "pymail", "queue", "hold", "ALL").returncode == 0
+    assert "messages due" not in findings(sound)[1]
+
+
+def test_what_flush_complained_of_is_told(sound: Machine) -> None:
+    (SPOOL / "queue/.complaint").write_text("cannot read /etc/aliases: Input/output error")
+    status, text = findings(sound)
+    assert status == 78
+    assert "flush could not run: cannot read /etc/aliases: Input/output error" in text
+
+
+def test_an_ordinary_user_is_told_what_a_user_can_see(sound: Machine) -> None:
+    done = sound.run("alice", "pymail", "check")
+    assert (done.returncode, done.stderr) == (0, b"")
+    CRON.unlink()
+    assert sound.run("alice", "pymail", "check").returncode == 78
+
+
+def test_in_user_mode_the_users_own_crontab_counts(
+    box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "crontab").write_text("#!/bin/sh\necho '* * * * * /x/flush'\n")
+    (fake / "crontab").chmod(0o755)
+    done = box.run("pymail", "check", env={"PATH": f"{fake}:{box.env['PATH']}"})
+    assert (done.returncode, done.stdout) == (0, b"")
+    (fake / "crontab").write_text("#!/bin/sh\nexit 1\n")
+    done = box.run("pymail", "check", env={"PATH": f"{fake}:{box.env['PATH']}"})
+    assert done.returncode == 78
+    assert b"nothing starts flush: (crontab -l; echo '* * * * * " in done.stdout
+
+
+def test_a_line_of_the_systems_crontab_for_the_user_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pwd
+
+    own = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(schedule, "_own_table", lambda: "")
+    monkeypatch.setattr(schedule, "_timed", lambda _: iter(()))
+    monkeypatch.setattr(schedule, "_for_all", lambda: iter([f"* * * * * {own} /x/flush\n"]))
+    assert schedule.serves_user()
+    monkeypatch.setattr(schedule, "_for_all", lambda: iter(["* * * * * another /x/flush\n"]))
+    assert not schedule.serves_user()
+
+
+def test_without_cron_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert schedule._own_table() == ""
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "told"),
+    [
+        ("1 0 0:1 / / rw - ext4 /dev/sda rw", []),
+        ("1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /var rw - tmpfs x rw", ["reboot"]),
+        ("1 0 0:1 / / rw - nfs4 server:/ rw", ["after a power cut"]),
+        ("1 0 0:1 / / rw - overlay overlay rw,lowerdir=/x", []),
+        ("1 0 0:1 / / rw - overlay overlay rw,volatile", ["nothing there survives a crash"]),
+        ("1 0 0:1 / /var/spool\\040x rw - tmpfs x rw", []),
+    ],
+)
+def test_what_a_file_system_does_not_keep_is_told(
+    monkeypatch: pytest.MonkeyPatch, mountinfo: str, told: list[str]
+) -> None:
+    monkeypatch.setattr(check.peek, "text", lambda _: mountinfo)
+    kind, options = check._file_system("/var/spool/pymail")
+    found = list(check.promises("/var/spool/pymail", kind, options))
+    assert len(found) == len(told)
+    for finding, words in zip(found, told, strict=True):
+        assert words in finding.text
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pymail import config
+    from pymail.spool import Spool
+
+    class Full:
+        f_bavail, f_frsize, f_files, f_favail = 10, 4096, 1000, 3
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Full)
+    facts = {"hostname": "box", "mailname": "", "aliases": "/a", "config": "/c"}
+    settings = config.combine({}, facts)
+    texts = [finding.text for finding in check.of_disk(settings, Spool(str(tmp_path)), 0)]
+    assert any("only 0 MiB are free" in text for text in texts)
+    assert any("only 3 inodes are free" in text for text in texts)
+
+
+def test_a_finding_says_its_remedy() -> None:
+    assert str(Finding("it is broken", "mend it")) == "it is broken: mend it"
