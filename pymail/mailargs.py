@@ -140,7 +140,9 @@ def parse(args: list[str], is_file: Callable[[str], bool]) -> Options:
             break
         if word.startswith("--"):
             _long(options, word, rest, is_file)
-        elif word.startswith("-") and word != "-":
+        elif word == "-":
+            raise UsageError("a lone - is no recipient")
+        elif word.startswith("-"):
             _bundle(options, word[1:], rest, is_file)
         else:
             options.operands.append(word)
