@@ -67,7 +67,7 @@ def specs(text: str) -> list[Spec]:
         elif token.kind in ",;":
             found += map(_spec, _parts(run))
             run, after_angle = [], False
-        elif token.kind == ":":
+        elif token.kind == ":" and run and run[0].kind != ":":
             run = []  # the name of a group
         elif token.kind != ">" and not after_angle:
             run.append(token)
@@ -163,7 +163,7 @@ class _Writer:
                 self._bare(run)
                 self._pieces.append(token.kind)
                 run = []
-            elif token.kind == ":":
+            elif token.kind == ":" and run and run[0].kind != ":":
                 self._put(f"{self._source(run)}:")
                 run = []
             elif token.kind != ">":
@@ -226,7 +226,7 @@ def _tokens(text: str, *, comments: bool = False) -> list[_Token]:
     size = len(text)
     while at < size:
         c = text[at]
-        if c in _SPACE:
+        if c in _SPACE or (c == "\\" and text[at + 1 : at + 2] in ("\r", "\n")):
             at += 1
         elif c == "(":
             start, at = at, _comment_end(text, at)
@@ -249,7 +249,8 @@ def _word(text: str, start: int) -> _Token:
     at = start
     while at < len(text):
         c = text[at]
-        if c == "\\" and at + 1 < len(text):
+        # A line end is never quoted: written anew, it would end the header.
+        if c == "\\" and at + 1 < len(text) and text[at + 1] not in "\r\n":
             at += 1
             c = text[at]
         elif c in _SPECIAL:
@@ -320,10 +321,11 @@ def _without_route(tokens: list[_Token]) -> list[_Token]:
 
 
 def _parts(run: list[_Token]) -> list[list[_Token]]:
-    """Part a run without brackets into addresses: words that touch no "." or "@" are apart."""
+    """Part a run without brackets into addresses: words with only a blank between are apart."""
     parts: list[list[_Token]] = []
     for token in run:
-        if parts and (token.kind in ".@" or parts[-1][-1].kind in ".@"):
+        last = parts[-1][-1] if parts else token
+        if parts and (token.kind in ".@" or last.kind in ".@" or token.start == last.end):
             parts[-1].append(token)
         else:
             parts.append([token])
@@ -333,7 +335,9 @@ def _parts(run: list[_Token]) -> list[list[_Token]]:
 def _spec(tokens: list[_Token]) -> Spec:
     if not tokens:
         return Spec("", None, valid=True)
-    whole = all(t.kind not in (_BROKEN, ":", ",") for t in tokens)
+    # ":include:/file" as a recipient is a local part that nobody has, never an instruction.
+    whole = all(t.kind not in (_BROKEN, ",") for t in tokens)
+    whole = whole and (tokens[0].kind == ":" or all(t.kind != ":" for t in tokens))
     ats = [i for i, t in enumerate(tokens) if t.kind == "@"]
     if not ats:
         local = "".join(t.text for t in tokens)
@@ -343,7 +347,10 @@ def _spec(tokens: list[_Token]) -> Spec:
     after = tokens[ats[-1] + 1 :]
     domain = "".join(t.text for t in after).rstrip(".")
     ok = whole and len(ats) == 1 and bool(local and domain)
-    ok = ok and all(t.kind != _QUOTED for t in after)
+    ok = ok and all(
+        t.kind in (".", _LITERAL) or (t.kind == _WORD and _SPECIAL.isdisjoint(t.text))
+        for t in after
+    )
     return Spec(local, domain, valid=ok)
 
 

@@ -22,12 +22,13 @@ from dataclasses import replace
 from pymail.errors import printable
 from pymail.identity import Identity
 from pymail.outcome import Outcome
-from pymail.transport import Delivery, Transport, command, maildir, mbox
+from pymail.transport import Delivery, Transport, command, lmtp, maildir, mbox
 
 TRANSPORTS: dict[str, Transport] = {
     "maildir": maildir.deliver,
     "mbox": mbox.deliver,
     "command": command.deliver,
+    "lmtp": lmtp.deliver,
 }
 
 PATIENCE = 20
@@ -94,8 +95,10 @@ class Agent:
                 reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
                 socket.send_fds(self._socket, [b"f"], [reader])
                 os.close(reader)
-        except OSError:
-            return  # it died; outcomes() says so
+        except OSError as error:
+            # It died, or has half a batch and waits for the rest: outcomes() sees its end.
+            self.failure = f"cannot be given mail: {error.strerror}"
+            os.kill(self._pid, signal.SIGKILL)
 
     def outcomes(self) -> list[tuple[int, Outcome]]:
         """Return what the child has answered; called when there is something to read."""

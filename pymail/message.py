@@ -40,6 +40,20 @@ _ADDRESSES = frozenset(
     )
 )
 
+# A message with one of these is sent again (RFC 5322 3.6.6).
+_RESENT = frozenset(
+    (
+        b"resent-from",
+        b"resent-sender",
+        b"resent-to",
+        b"resent-cc",
+        b"resent-bcc",
+        b"resent-date",
+        b"resent-message-id",
+        b"resent-reply-to",
+    )
+)
+
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -85,12 +99,10 @@ def split(data: bytes) -> tuple[list[Field], int]:
     """Return the header fields and where the body starts.
 
     The header ends at an empty line, or before the first line that is neither a field nor the
-    continuation of one.  A leading "From " or ">From " line (an mbox separator) is dropped.
+    continuation of one.  Leading "From " and ">From " lines (mbox separators) are dropped.
     """
     fields: list[Field] = []
-    at = 0
-    if data.startswith((b"From ", b">From ")):
-        at = data.find(b"\n") + 1 or len(data)
+    at = _after_separators(data)
     limit = min(len(data), HEADER_LIMIT)
     while at < limit:
         end = data.find(b"\n", at)
@@ -142,7 +154,9 @@ def complete(fields: "Iterable[Field]", facts: Facts, *, rewrite: bool = True) -
     """
     out: list[Field] = []
     names: set[bytes] = set()
+    resent = False
     for field in fields:
+        resent = resent or field.name in _RESENT
         if field.name in _DROPPED:
             continue
         raw = field.raw.replace(b"\0", b"?") if b"\0" in field.raw else field.raw
@@ -153,7 +167,6 @@ def complete(fields: "Iterable[Field]", facts: Facts, *, rewrite: bool = True) -
         out.append(Field(field.name, raw))
     if not rewrite:
         return out
-    resent = any(name.startswith(b"resent-") for name in names)
     prefix = "Resent-" if resent else ""
     for title, text in (
         ("Message-Id", f"<{facts.message_id}>"),
@@ -182,6 +195,15 @@ def date(epoch: int) -> str:
         f" {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
         f" {'-' if t.tm_gmtoff < 0 else '+'}{hours:02d}{minutes:02d}"
     )
+
+
+def _after_separators(data: bytes) -> int:
+    at = 0
+    while True:
+        end = data.find(b"\n", at)
+        if end < 0 or not data[at:end].lstrip(b">").startswith(b"From "):
+            return at
+        at = end + 1
 
 
 def _author(facts: Facts) -> str:

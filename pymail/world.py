@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 
-from pymail import agent, config, forward, paths
+from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
@@ -15,25 +15,6 @@ from pymail.route import Lines
 
 _INCLUDE_LIMIT = 1 << 20
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-
-
-def configuration(spool: str) -> Config:
-    """Return the configuration that goes with a spool.  Raise ConfigError where it is wrong."""
-    return config.load(
-        paths.config(spool),
-        hostname=os.uname().nodename,
-        mailname=_mailname(),
-        aliases=paths.aliases(spool),
-    )
-
-
-def _mailname() -> str:
-    """Return what /etc/mailname says (Debian policy 11.6), "" where there is none."""
-    try:
-        with open("/etc/mailname", encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
-    except OSError:
-        return ""
 
 
 def open_machine(settings: Config, spool: str) -> "Machine":

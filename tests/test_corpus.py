@@ -171,7 +171,10 @@ def wrong_message(want: dict[str, Any], got: tuple[str, list[str], bytes]) -> It
                 for field in fields
                 if field[0] == header["name"].lower()
                 and (value is None or value.strip() == field[1])
-                and ("regex" not in header or re.search(header["regex"], field[1].decode("utf-8", "replace")))
+                and (
+                    "regex" not in header
+                    or re.search(header["regex"], field[1].decode("utf-8", "replace"))
+                )
                 and header.get("value_len", len(field[1])) == len(field[1])
             ),
             None,
@@ -214,7 +217,7 @@ def wrong_run(want: dict[str, Any], done: Any, messages: list[Any]) -> Iterator[
         if codes != [code[0] for code in want["smtp_reply_codes"]]:
             yield f"replies {done.stdout!r} are not {want['smtp_reply_codes']}"
     if want.get("submitted", len(messages)) != len(messages):
-        yield f"{len(messages)} messages are not {want['submitted']}"
+        yield f"{len(messages)} messages are not {want['submitted']}: {messages}"[:1000]
     elif "messages" in want:
         for expected, got in zip(want["messages"], messages, strict=True):
             yield from wrong_message(expected, got)
@@ -228,7 +231,7 @@ def test_every_submission_of_the_corpus_becomes_what_it_must(
     machine: Machine, recorder: Recorder, file: str
 ) -> None:
     machine.config(CONFIG)
-    cases = [json.loads(line) for line in (corpus() / file).read_text().splitlines()]
+    cases = [json.loads(line) for line in (corpus() / file).read_text().split("\n") if line]
     runs = []
     seen: set[str] = set()
     for case in cases:
@@ -243,7 +246,15 @@ def test_every_submission_of_the_corpus_becomes_what_it_must(
         if want.get("observed_only"):
             continue
         messages = [recorder.got[qid] for qid in qids if qid in recorder.got]
-        wrong += [f"{case['id']} ({case['level']}): {each}" for each in wrong_run(want, done, messages)]
+        # A queue run (-q) makes reports of what earlier cases have sent to nowhere.
+        messages = [
+            got
+            for got in messages
+            if got[2].startswith(b"Received: by box.example.net (pymail, from")
+        ]
+        wrong += [
+            f"{case['id']} ({case['level']}): {each}" for each in wrong_run(want, done, messages)
+        ]
     print(f"{len(cases)} cases of {file}, {len(wrong)} differences")
     assert not wrong, "\n".join(wrong)
     assert not [name for name in machine.queue() if name.isalnum()]

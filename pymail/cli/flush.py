@@ -92,14 +92,14 @@ def _idle(spool: Spool, now: int) -> bool:
 
 def _work(spool: Spool, request: Request) -> None:
     # Only now: an idle flush must not pay for these.
-    from pymail import flush, log, world  # noqa: PLC0415
+    from pymail import config, flush, log  # noqa: PLC0415
 
     where = request.log
     if where is None and not spool.system:
         where = f"{spool.path}/log"
     flush.run(
         spool,
-        world.configuration(spool.path),
+        config.here(spool.path),
         log.Log(where),
         selection=_selection(request),
         tell=_say if request.verbose else lambda _: None,
@@ -145,7 +145,16 @@ def _main() -> int:
         if not sys.stderr.isatty() and _said_today(spool, str(error)):
             return error.status
         raise
+    _forget_complaint(spool)
     return errors.EX_OK
+
+
+def _forget_complaint(spool: Spool) -> None:
+    """Let the next complaint be heard, though it be the same again."""
+    try:
+        os.unlink(f"{spool.queue}/.complaint")
+    except OSError:
+        return  # there was none
 
 
 def _said_today(spool: Spool, text: str) -> bool:

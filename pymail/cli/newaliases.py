@@ -53,9 +53,11 @@ def _operands(args: list[str]) -> list[str] | None:
         if word in ("-V", "--version"):
             sys.stdout.write(f"pymail {__version__}\n")
             return None
-        if word.startswith("-") and word != "-v":
+        if word.startswith("-oA") and word != "-oA":  # as sendmail -bi has it
+            operands.append(word[3:])
+        elif word.startswith("-") and word != "-v":
             raise UsageError(f"option {word} not supported")
-        if word != "-v":
+        elif word != "-v":
             operands.append(word)
     return operands
 

@@ -14,7 +14,7 @@ from pymail.address import is_safe, mailboxes, specs
 from pymail.envelope import Envelope
 from pymail.errors import DataError, InputError, TempError, TooBigError, UsageError
 from pymail.message import HEADER_LIMIT, recipients, split
-from pymail.spool import DEFAULT_SIZE_LIMIT, Draft, Spool
+from pymail.spool import DEFAULT_SIZE_LIMIT, Draft, Spool, is_id
 from pymail.stream import Intake
 
 USAGE = """\
@@ -164,8 +164,6 @@ def _sendmail_option(request: Request, value: str) -> None:
             request.dot = False
         case "t":
             request.from_header = True
-        case "v":
-            request.verbose = True
         case "d":
             request.delivery = value[1:2]
         case "A":
@@ -188,7 +186,7 @@ def _queue(request: Request, value: str) -> None:
 def _sender(value: str) -> str:
     if not errors.printable(value) == value:
         raise UsageError(f"cannot use sender {value}: control character")
-    if value.strip() in ("", "<>"):
+    if value.strip().upper() in ("", "<>", "MAILER-DAEMON"):
         return ""
     found = specs(value)
     if len(found) != 1 or not found[0].valid:
@@ -356,6 +354,8 @@ def _main() -> int:  # noqa: C901  (one line a mode)
         case "v":
             return _become("admin", "explain", "--verify", "--", *request.operands)
         case "q":
+            if request.select[0] == "--id" and not is_id(request.select[1]):
+                return errors.EX_OK  # no message has that id
             if paths.is_system(paths.spool()) and os.geteuid() != 0:
                 return errors.EX_OK  # root's flush serves the queue
             return _become("flush", *(["-v"] if request.verbose else []), *request.select)
