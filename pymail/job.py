@@ -406,6 +406,8 @@ class Job:
         if self._kind == "double-bounce":
             text = "undeliverable report to postmaster; kept in the queue"
             self._run.log.event("bounce", f"warning: {self.active.qid}: {text}")
+            for failed in failures:
+                self._note(failed.index, failed.target, "held", failed.outcome)
             return False
         by_sender: dict[str, list[Failure]] = {}
         for failed in failures:

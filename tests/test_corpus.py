@@ -22,6 +22,7 @@ from machine import Machine
 from pymail.address import specs
 
 SINK = "/run/sink"
+OURS = b"Received: by box.example.net (pymail, from userid "
 CONFIG = f"""
 myhostname = "box.example.net"
 myorigin = "example.net"
@@ -151,6 +152,19 @@ def body_of(raw: bytes) -> bytes:
     return raw[1:] if raw.startswith(b"\n") else raw.partition(b"\n\n")[2]
 
 
+def is_header(want: dict[str, Any], name: str, value: bytes) -> bool:
+    """Say whether a field is the one that is expected."""
+    wanted = want["value"].encode() if "value" in want else None
+    if "value_b64" in want:
+        wanted = base64.b64decode(want["value_b64"])
+    return (
+        name == want["name"].lower()
+        and (wanted is None or wanted.strip() == value)
+        and re.search(want.get("regex", ""), value.decode("utf-8", "replace")) is not None
+        and want.get("value_len", len(value)) == len(value)
+    )
+
+
 def wrong_message(want: dict[str, Any], got: tuple[str, list[str], bytes]) -> Iterator[str]:
     """Say in what a message differs from what is expected of it."""
     sender, recipients, raw = got
@@ -162,26 +176,10 @@ def wrong_message(want: dict[str, Any], got: tuple[str, list[str], bytes]) -> It
     for header in want.get("headers_present", []):
         if "(Postfix, from userid" in header.get("value", ""):
             continue  # its trace header; ours is another
-        value = header["value"].encode() if "value" in header else None
-        if "value_b64" in header:
-            value = base64.b64decode(header["value_b64"])
-        hit = next(
-            (
-                field
-                for field in fields
-                if field[0] == header["name"].lower()
-                and (value is None or value.strip() == field[1])
-                and (
-                    "regex" not in header
-                    or re.search(header["regex"], field[1].decode("utf-8", "replace"))
-                )
-                and header.get("value_len", len(field[1])) == len(field[1])
-            ),
-            None,
-        )
+        hit = next((field for field in fields if is_header(header, *field)), None)
         if hit is None:
             similar = [v for n, v in fields if n == header["name"].lower()]
-            yield f"no header {header['name']}: {value!r} {header.get('regex', '')} but {similar}"
+            yield f"no header {header} but {similar}"
         else:
             fields.remove(hit)
     names = {name for name, _ in header_of(raw)}
@@ -198,12 +196,8 @@ def wrong_message(want: dict[str, Any], got: tuple[str, list[str], bytes]) -> It
         yield "body has another hash"
 
 
-def wrong_run(want: dict[str, Any], done: Any, messages: list[Any]) -> Iterator[str]:
-    """Say in what a run differs from what is expected of it."""
-    if want.get("exit", done.returncode) != done.returncode:
-        yield f"exit {done.returncode} is not {want['exit']}: {done.stderr.decode()[:200]}"
-    if done.returncode not in want.get("exit_in", [done.returncode]):
-        yield f"exit {done.returncode} is not one of {want['exit_in']}"
+def wrong_words(want: dict[str, Any], done: Any) -> Iterator[str]:
+    """Say in what the output differs from what is expected."""
     both = (done.stdout + done.stderr).decode("utf-8", "replace").lower()
     for name in ("stdout", "stderr"):
         said = getattr(done, name).decode("utf-8", "replace")
@@ -211,6 +205,15 @@ def wrong_run(want: dict[str, Any], done: Any, messages: list[Any]) -> Iterator[
             yield f"{name} is {said[:200]!r}"
         if want.get(f"{name}_contains", "").lower() not in both:
             yield f"{name} lacks {want[f'{name}_contains']!r}: {both[:200]!r}"
+
+
+def wrong_run(want: dict[str, Any], done: Any, messages: list[Any]) -> Iterator[str]:
+    """Say in what a run differs from what is expected of it."""
+    if want.get("exit", done.returncode) != done.returncode:
+        yield f"exit {done.returncode} is not {want['exit']}: {done.stderr.decode()[:200]}"
+    if done.returncode not in want.get("exit_in", [done.returncode]):
+        yield f"exit {done.returncode} is not one of {want['exit_in']}"
+    yield from wrong_words(want, done)
     if "smtp_reply_codes" in want:
         lines = done.stdout.split(b"\r\n")
         codes = [line[:1].decode() for line in lines if re.match(rb"\d{3}( |$)", line)]

@@ -341,6 +341,13 @@ def _dialogue(request: Request) -> int:
     return dialogue.serve(lambda qid: _deliver(request, qid))
 
 
+def _run_queue(request: Request) -> int:
+    nothing = request.select[0] == "--id" and not is_id(request.select[1])
+    if nothing or (paths.is_system(paths.spool()) and os.geteuid() != 0):
+        return errors.EX_OK  # no message has that id; root's flush serves the queue
+    return _become("flush", *(["-v"] if request.verbose else []), *request.select)
+
+
 def _main() -> int:  # noqa: C901  (one line a mode)
     args = sys.argv[1:]
     if not all(arg.isascii() for arg in args):
@@ -354,11 +361,7 @@ def _main() -> int:  # noqa: C901  (one line a mode)
         case "v":
             return _become("admin", "explain", "--verify", "--", *request.operands)
         case "q":
-            if request.select[0] == "--id" and not is_id(request.select[1]):
-                return errors.EX_OK  # no message has that id
-            if paths.is_system(paths.spool()) and os.geteuid() != 0:
-                return errors.EX_OK  # root's flush serves the queue
-            return _become("flush", *(["-v"] if request.verbose else []), *request.select)
+            return _run_queue(request)
         case "h" | "H":
             return errors.EX_OK  # the host status of a Sendmail that keeps one
         case "s":
