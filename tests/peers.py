@@ -30,7 +30,7 @@ class FakeLmtp:
         self.commands: list[str] = []
         self.messages: list[tuple[str, list[str], bytes]] = []
         self.connections = 0
-        self.raw = b""
+        self.raw = bytearray()
         if place is None:
             self._listener = socket.create_server(("127.0.0.1", 0))
             self.address = f"inet:127.0.0.1:{self._listener.getsockname()[1]}"
@@ -87,7 +87,7 @@ class FakeLmtp:
         self, there: socket.socket, lines: BinaryIO, sender: str, recipients: list[str]
     ) -> bool:
         """Take a message to its dot and answer for each recipient; say whether to go on."""
-        data = b""
+        data = bytearray()
         for text in lines:
             self.raw += text
             if text == b".\r\n":
@@ -95,7 +95,7 @@ class FakeLmtp:
             data += text
         else:
             return False
-        self.messages.append((sender, recipients, data))
+        self.messages.append((sender, recipients, bytes(data)))
         return all(self._say(there, "END", to, "250 2.0.0 saved") for to in recipients)
 
     def _say(self, there: socket.socket, verb: str, line: str, usual: str) -> bytes:

@@ -64,23 +64,25 @@ def _to(argument: str, deliveries: Sequence[Delivery]) -> Iterator[tuple[int, Ou
     peer: _Peer | None = None
     failures = 0
     failure = deferred("4.4.1", "")
-    for group in _transactions(deliveries):
-        pending = {delivery.number for delivery in group}
-        try:
-            if failures < MOST_FAILURES:
-                peer = peer or _Peer(argument)
-                for number, outcome in peer.transact(group):
-                    pending.discard(number)
-                    yield number, outcome
-                failures = 0
-        except LostError as lost:
-            # Not even connected: the others need not wait for the same.
-            failures = failures + 1 if peer else MOST_FAILURES
-            failure = lost.outcome
-            peer = None
-        yield from ((d.number, failure) for d in group if d.number in pending)
-    if peer:
-        peer.quit()
+    try:
+        for group in _transactions(deliveries):
+            pending = {delivery.number for delivery in group}
+            try:
+                if failures < MOST_FAILURES:
+                    peer = peer or _Peer(argument)
+                    for number, outcome in peer.transact(group):
+                        pending.discard(number)
+                        yield number, outcome
+                    failures = 0
+            except LostError as lost:
+                # Not even connected: the others need not wait for the same.
+                failures = failures + 1 if peer else MOST_FAILURES
+                failure = lost.outcome
+                peer = None
+            yield from ((d.number, failure) for d in group if d.number in pending)
+    finally:
+        if peer:
+            peer.quit()
 
 
 def _transactions(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:

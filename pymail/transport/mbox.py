@@ -280,13 +280,10 @@ class _Lock:
                 return True
             raise
         self._dotted = True
-        try:
+        # On a full disk: a lock that does not name its owner is a lock too.
+        with contextlib.suppress(OSError):
             os.write(fd, b"%d\n" % os.getpid())
-        except OSError:
-            self.__exit__()
-            raise
-        finally:
-            os.close(fd)
+        os.close(fd)
         return True
 
     def _break(self) -> None:
