@@ -1,5 +1,6 @@
 """Fixtures for every test, and the guard around the real home, spool and network."""
 
+import functools
 import os
 import pwd
 import socket
@@ -77,9 +78,19 @@ def box(tmp_path: Path) -> Box:
     return Box(tmp_path / "box")
 
 
+@pytest.fixture(scope="session")
+def factory(request: pytest.FixtureRequest) -> Callable[[], machines.Machine]:
+    """What makes a clean machine, for fixtures that several tests share."""
+    return functools.partial(_clean_machine, request)
+
+
 @pytest.fixture
 def machine(request: pytest.FixtureRequest) -> machines.Machine:
     """A machine in system mode, with users, clean."""
+    return _clean_machine(request)
+
+
+def _clean_machine(request: pytest.FixtureRequest) -> machines.Machine:
     reason = request.config.stash.get(NO_MACHINE, "no namespace")
     if reason:
         missing(f"this test needs root and namespaces: {reason}")

@@ -15,7 +15,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def enter() -> str:
         _mount("none", "/", "none", _MS_REC | _MS_PRIVATE)
         _loopback()
         socket.sethostname(HOSTNAME)
-        with tempfile.TemporaryDirectory(prefix="pymail-machine-") as scratch:
-            _furnish(scratch)
+        _furnish()
         _reachable(ROOT, Path(sys.prefix), Path(sys.base_prefix))
         os.chdir(ROOT)
         _people()
@@ -82,11 +80,13 @@ def _loopback() -> None:
         fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
 
 
-def _furnish(scratch: str) -> None:
-    """Cover what tests write to; the scratch directory is only a handle on the memory."""
+def _furnish() -> None:
+    """Cover what tests write to; what is mounted at /mnt is only a handle on the memory."""
+    scratch = "/mnt"
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=0755")
     # A copy, since what happens in the host's /etc (a useradd, say) must not show through here.
-    _call("cp", "-a", "/etc", f"{scratch}/etc")
+    # What goes away while it is copied was temporary: cp's complaints about it do not count.
+    subprocess.run(["cp", "-a", "/etc", f"{scratch}/etc"], capture_output=True, check=False)
     _mount(f"{scratch}/etc", "/etc", "none", _MS_BIND)
     for place in ("/usr", "/dev"):
         upper, work = f"{scratch}{place}.upper", f"{scratch}{place}.work"
@@ -105,7 +105,8 @@ def _furnish(scratch: str) -> None:
     _cover(Path("/var/mail"), "2775")
     shutil.chown("/var/mail", "root", "mail")
     _cover(Path("/root"), "0755")
-    _LIBC.umount2(scratch.encode(), 2)  # MNT_DETACH: the overlays hold their own reference
+    if _LIBC.umount2(scratch.encode(), 2) != 0:  # MNT_DETACH: the overlays hold their own reference
+        raise OSError(ctypes.get_errno(), "cannot umount", scratch)
 
 
 def _keep(place: Path) -> list[Path]:

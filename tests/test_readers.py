@@ -11,6 +11,7 @@ import select
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,23 +84,35 @@ def kept(data: bytes) -> bytes:
     return body if body.endswith(b"\n") or not body else body + b"\n"
 
 
-@pytest.fixture
-def delivered(machine: Machine) -> dict[str, bytes]:
-    """Deliver all letters to alice: what was sent, by the value of the field X-Case."""
+@dataclass(frozen=True)
+class Delivered:
+    """The machine, and the body of each letter that alice has got, by its X-Case."""
+
+    machine: Machine
+    sent: dict[str, bytes]
+
+
+# One process runs these tests one after another, and delivers once for all of them.
+pytestmark = pytest.mark.xdist_group("readers")
+
+
+@pytest.fixture(scope="module")
+def delivered(factory: Callable[[], Machine]) -> Delivered:
+    """Deliver all letters to alice."""
+    machine = factory()
     machine.config("message_size_limit = 20971520\n")
     machine.send("bob", b"", "carol")
     machine.flush()  # this tells sendmail, which reads no configuration, of the limit
     sent = {}
     for number, (name, data) in enumerate({**MADE, **observed()}.items()):
-        assert kept(data) is not None
-        sent[f"{number}"] = kept(data)
+        sent[str(number)] = kept(data)
         line_end = b"\r\n" if name == "crlf" else b"\n"
         message = b"X-Case: %d" % number + line_end + data
         machine.send("bob", message, "-i", "-f", "bob", "alice")
     machine.flush()
     assert machine.queue() == []
     assert len(machine.mail("alice")) == len(sent)
-    return sent
+    return Delivered(machine, sent)
 
 
 def split(data: bytes) -> tuple[str, bytes]:
@@ -118,27 +131,30 @@ def check(found: dict[str, bytes], sent: dict[str, bytes]) -> None:
         assert same, (case, body[:300], found[case][:300])
 
 
-def test_the_files_hold_what_was_sent(machine: Machine, delivered: dict[str, bytes]) -> None:
-    check(dict(split(letter.data) for letter in machine.mail("alice")), delivered)
+def test_the_files_hold_what_was_sent(delivered: Delivered) -> None:
+    machine, sent = delivered.machine, delivered.sent
+    check(dict(split(letter.data) for letter in machine.mail("alice")), sent)
 
 
-def test_python_reads_every_letter(machine: Machine, delivered: dict[str, bytes]) -> None:
-    box = mailbox.Maildir(str(machine.home("alice") / "Maildir"), create=False)
-    check(dict(split(box.get_bytes(key)) for key in box.keys()), delivered)  # noqa: SIM118
+def test_python_reads_every_letter(delivered: Delivered) -> None:
+    sent = delivered.sent
+    box = mailbox.Maildir(str(delivered.machine.home("alice") / "Maildir"), create=False)
+    check(dict(split(box.get_bytes(key)) for key in box.keys()), sent)  # noqa: SIM118
     assert all(box.get_message(key)["X-Case"] for key in box.keys())  # noqa: SIM118
 
 
-def test_mblaze_reads_every_letter(machine: Machine, delivered: dict[str, bytes]) -> None:
+def test_mblaze_reads_every_letter(delivered: Delivered) -> None:
+    machine, sent = delivered.machine, delivered.sent
     needs("mlist", "mshow", "mhdr")
     listed = machine.run("alice", "mlist", "/home/alice/Maildir").stdout.split()
-    assert len(listed) == len(delivered)
+    assert len(listed) == len(sent)
     found = {}
     for path in listed:
         case = machine.run("alice", "mhdr", "-h", "x-case", path).stdout.strip().decode()
         shown = machine.run("alice", "mshow", "-n", "-N", "-r", "-h", "x-case", path)
         assert shown.returncode == 0, shown.stderr
         found[case] = shown.stdout.partition(b"\n\n")[2]
-    check(found, delivered)
+    check(found, sent)
 
 
 def terminal(machine: Machine, user: str, *command: str, until: Callable[[], bool]) -> None:
@@ -164,7 +180,8 @@ def terminal(machine: Machine, user: str, *command: str, until: Callable[[], boo
         os.waitpid(child, 0)
 
 
-def test_mutt_reads_every_letter(machine: Machine, delivered: dict[str, bytes]) -> None:
+def test_mutt_reads_every_letter(delivered: Delivered) -> None:
+    machine, sent = delivered.machine, delivered.sent
     needs("mutt")
     machine.write(
         "alice",
@@ -176,8 +193,8 @@ def test_mutt_reads_every_letter(machine: Machine, delivered: dict[str, bytes]) 
     )
     copies = machine.home("alice") / "copies"
     command = ("mutt", "-F", "/home/alice/.muttrc", "-f", "/home/alice/Maildir")
-    terminal(machine, "alice", *command, until=lambda: len(letters(copies)) == len(delivered))
-    check(dict(split(letter.data) for letter in letters(copies)), delivered)
+    terminal(machine, "alice", *command, until=lambda: len(letters(copies)) == len(sent))
+    check(dict(split(letter.data) for letter in letters(copies)), sent)
 
 
 DOVECOT = """\
@@ -214,19 +231,20 @@ class Preauthenticated(imaplib.IMAP4_stream):
         self.readfile = self.process.stdout
 
 
-def test_dovecot_serves_every_letter(machine: Machine, delivered: dict[str, bytes]) -> None:
+def test_dovecot_serves_every_letter(delivered: Delivered) -> None:
+    sent = delivered.sent
     needs("/usr/lib/dovecot/imap")
     Path("/etc/dovecot/trial.conf").write_text(DOVECOT)
     Path("/run/dovecot").mkdir(exist_ok=True)
     client = Preauthenticated("")
     assert client.state == "AUTH"
     status, (count,) = client.select("INBOX")
-    assert (status, int(count)) == ("OK", len(delivered))
+    assert (status, int(count)) == ("OK", len(sent))
     found = {}
-    for number in range(1, len(delivered) + 1):
+    for number in range(1, len(sent) + 1):
         _, answer = client.fetch(str(number), "(BODY.PEEK[])")
         case, body = split(answer[0][1].replace(b"\r\n", b"\n"))
         found[case] = body
     client.logout()
     # IMAP has no NUL in text (RFC 3501, 4.3.1): Dovecot shows it as 0x80
-    check(found, {case: body.replace(b"\0", b"\x80") for case, body in delivered.items()})
+    check(found, {case: body.replace(b"\0", b"\x80") for case, body in sent.items()})
