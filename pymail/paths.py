@@ -89,7 +89,9 @@ def program(name: str, *args: str) -> list[str]:
     The flags of this interpreter (isolated, without site) are kept, and nothing is looked up
     in PATH or in the current directory (-P: else -c puts that before the standard library).
     """
-    flags = f"-P{'I' * sys.flags.isolated}{'S' * sys.flags.no_site}"
+    # Only `pymail` itself needs packages of others.
+    no_site = sys.flags.no_site and name != "admin"
+    flags = f"-P{'I' * sys.flags.isolated}{'S' * no_site}"
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
         f"import sys; sys.path.insert(0, {here!r}); sys.argv[0] = {name!r}; "

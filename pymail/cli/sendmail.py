@@ -348,7 +348,7 @@ def _run_queue(request: Request) -> int:
     return _become("flush", *(["-v"] if request.verbose else []), *request.select)
 
 
-def _main() -> int:  # noqa: C901  (one line a mode)
+def _main() -> int:
     args = sys.argv[1:]
     if not all(arg.isascii() for arg in args):
         args = [os.fsencode(arg).decode("utf-8", "surrogateescape") for arg in args]
