@@ -97,6 +97,9 @@ def test_a_list_is_parted_as_postfix_parts_it(text, meant):
         "user@[192.0.2.1",
         "[192.0.2.1]",
         'alice@"example.org"',
+        r"alice@\(example",
+        r"alice@\ example",
+        "alice@)",
         '"a@b"',
     ],
 )
@@ -231,13 +234,24 @@ def test_qualifying_a_header_qualifies_each_address_and_no_name(parts):
     assert qualify_header(written, "origin.example") == written
 
 
+PIECES = ["a", "b@c", "@", ".", ",", ";", ":", "<", "(", ")", "[", "]", '"', " ", "\\a", '\\"']
+
+
 # Words behind "<...>" are part of a header, and not of a list of recipients.
-@given(MESS.filter(lambda text: ">" not in text))
+@given(st.lists(st.sampled_from([*PIECES, "é", "\n "]), max_size=9).map("".join))
 def test_a_qualified_header_has_the_addresses_of_the_old_one(text):
     once = qualify_header(text.encode(), "o.example")
-    valid = [a for a, ok in mailboxes(text) if ok]
-    again = [a for a, ok in mailboxes(once.decode()) if ok]
-    assert [qualify(a, "o.example") for a in valid] == [qualify(a, "o.example") for a in again]
+    before = [a for a, ok in mailboxes(text) if ok]
+    after = [a for a, ok in mailboxes(once.decode()) if ok]
+    assert [qualify(a, "o.example") for a in before] == [qualify(a, "o.example") for a in after]
+
+
+@given(MESS.map(lambda text: text.replace("\n", "\n\t")))
+@example("bob\\\n alice")
+@example("\\\n\t,alice")
+def test_qualifying_never_ends_the_header(text):
+    lines = qualify_header(text.encode(), "o.example").split(b"\n")
+    assert all(line[:1] in {b" ", b"\t"} for line in lines[1:])
 
 
 @given(st.text(max_size=30))
