@@ -15,6 +15,17 @@ NO_MACHINE = pytest.StashKey[str]()
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the whole of the sweeps of which a run takes a sample."""
+    parser.addoption("--whole", action="store_true", help="run sweeps as a whole, no sample")
+
+
+@pytest.fixture(scope="session")
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether sweeps are to be run as a whole."""
+    return bool(request.config.getoption("--whole"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Move into a machine of our own before anything is collected."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
