@@ -20,7 +20,7 @@ class Limited:
 
     def __init__(self, world: World, uid: int) -> None:
         self.config = world.config
-        self.hidden: list[str] = []
+        self.notes: list[str] = []
         self._world = world
         self._uid = uid
 
@@ -39,23 +39,29 @@ class Limited:
     def forward(self, user: Identity, extension: str) -> Lines:
         """Return the user's .forward, where this process can become the user."""
         if self._uid not in {0, user.uid}:
-            if user.name not in self.hidden:
-                self.hidden.append(user.name)
+            self._note(f"{user.name}'s .forward is not in this: only root and {user.name} read it")
             return Lines("")
-        return self._world.forward(user, extension)
+        lines = self._world.forward(user, extension)
+        if lines.warning:
+            self._note(lines.warning)
+        return lines
 
     def include(self, path: str) -> Lines:
         """Return an include file."""
         return self._world.include(path)
 
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where mail to an address goes, and whose .forward could not be looked at."""
+    """Where mail to an address goes, and what else a person should know of that."""
 
     recipient: str
     targets: tuple[Target, ...]
-    hidden: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def status(self) -> str:
@@ -74,7 +80,7 @@ def routes(world: World, text: str) -> list[Route]:
         router = Router(limited)
         recipient = router.qualify(mailbox)
         targets = router.plan(recipient)
-        found.append(Route(recipient, tuple(targets), tuple(limited.hidden)))
+        found.append(Route(recipient, tuple(targets), tuple(limited.notes)))
     if not found:
         raise DataError("cannot explain an empty address")
     return found
@@ -93,9 +99,7 @@ def lines(route: Route) -> list[str]:
         last = steps
         out += ["  " * depth + steps[depth] for depth in range(shared, len(steps))]
         out.append("  " * len(steps) + "=> " + end(target))
-    out += [f"note: {name}'s .forward is not in this: only root and {name} can read it"
-            for name in route.hidden]  # fmt: skip
-    return out
+    return out + [f"note: {note}" for note in route.notes]
 
 
 def end(target: Target) -> str:
@@ -128,7 +132,7 @@ def facts(route: Route) -> dict[str, object]:
             }
             for target in route.targets
         ],
-        "hidden": list(route.hidden),
+        "notes": list(route.notes),
     }
 
 

@@ -439,6 +439,13 @@ def test_sendmail_bv_answers_in_sendmails_words(box: Box) -> None:
     assert b"not deliverable" in box.run("sendmail", "-bv", "x@example.org").stdout
 
 
+def test_a_forward_that_is_not_obeyed_is_told(machine: Machine) -> None:
+    machine.write("bob", ".forward", "carol\n", mode=0o666)
+    text = machine.run("root", "pymail", "explain", "bob").stdout.decode()
+    assert "note: /home/bob/.forward is not obeyed: anybody can write to it" in text
+    assert "=> Maildir /home/bob/Maildir/, as bob" in text
+
+
 def test_a_user_is_not_shown_the_forward_of_another(machine: Machine) -> None:
     machine.write("bob", ".forward", "secret@example.org\n", mode=0o600)
     done = machine.run("alice", "pymail", "explain", "bob")
@@ -458,6 +465,21 @@ def test_help_and_version(box: Box) -> None:
     assert ok(box.run("pymail", "-V"))[0].startswith("pymail ")
     for words in ([], ["config"], ["config", "set"], ["queue"], ["queue", "show"], ["explain"]):
         assert "Usage: pymail" in ok(box.run("pymail", *words, "--help"))[0]
+
+
+def test_a_locale_without_the_character_is_no_mistake(box: Box) -> None:
+    (box.config_file.parent / "aliases").write_text("a: jörg@example.org\n")
+    done = box.run("pymail", "explain", "a", env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 67
+    assert b"j" in done.stdout
+
+
+def test_closed_descriptors_are_no_mistake(box: Box) -> None:
+    from harness import argv
+
+    command = " ".join(map(str, argv("pymail", "config")))
+    done = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], env=box.env, check=False)
+    assert done.returncode == 0
 
 
 def test_an_unknown_command_is_refused_in_one_line(box: Box) -> None:

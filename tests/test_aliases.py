@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,32 @@ def addresses(table: aliases.Aliases, key: str) -> list[str]:
 def test_an_alias_is_looked_up(file: Path, text: str, key: str, expected: list[str]) -> None:
     file.write_text(text)
     assert addresses(load(file), key) == expected
+
+
+SLOW = re.compile("()()(.*\n|.+)").findall
+LINES = st.text(alphabet='ab:"\\,#| \t\r\n@', max_size=60)
+
+
+@given(LINES)
+def test_the_short_way_for_plain_lines_agrees_with_the_long_one(text: str) -> None:
+    def found(lines: Callable[[str], list[tuple[str, str, str]]]) -> list[tuple[object, ...]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aliases, "_lines", lines)
+            result: list[tuple[object, ...]] = []
+            for line, key, rhs, other in aliases.logical(text):
+                name, value, mistake = (key.lower(), rhs, "") if key else aliases.definition(other)
+                result.append((line, name, parse_rhs(value), mistake))
+        return result
+
+    assert found(aliases._lines) == found(SLOW)
+
+
+@given(LINES)
+def test_no_text_stops_the_check(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / f"aliases-{os.getpid()}"
+    file.write_text(text, newline="")
+    for mistake in aliascheck.check(str(file)):
+        assert 1 <= mistake.line <= text.count("\n") + 1
 
 
 def test_an_entry_says_where_it_stands(file: Path) -> None:

@@ -4,6 +4,7 @@ What a command does is imported when it runs.  Nothing that comes from outside r
 terminal with control characters in it.
 """
 
+import io
 import json
 import os
 import sys
@@ -26,6 +27,9 @@ def main() -> int:
 
 
 def _main() -> int:
+    if not isinstance(sys.stdout, io.TextIOWrapper):  # it was closed when we were started
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
+    sys.stdout.reconfigure(errors="replace")  # a locale may not have every character
     try:
         status = face.main(args=_arguments(), prog_name="pymail", standalone_mode=False)
     except click.UsageError as error:
