@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -316,7 +317,9 @@ def test_a_client_that_waits_for_each_reply_gets_it(box):
     ) as process:
         assert process.stdout.readline().startswith(b"220 ")
         for line in (START + LETTER).splitlines(keepends=True)[1:4]:
-            process.stdin.write(line)
+            process.stdin.write(line[:-1])
+            time.sleep(0.05)  # CR and LF apart
+            process.stdin.write(line[-1:])
             assert process.stdout.readline()[:3] in (b"250", b"354")
         for byte in LETTER:  # in the smallest pieces
             process.stdin.write(bytes((byte,)))
@@ -386,6 +389,49 @@ def test_a_disk_that_fills_up_is_a_temporary_failure_and_leaves_nothing(box, tmp
     codes = [line[:3] for line in done.stdout.split(b"\r\n") if line[3:4] == b" "]
     assert codes == [b"220", b"250", b"250", b"250", b"354", b"451", b"221"]
     assert (done.returncode, box.queue()) == (0, [])
+
+
+def test_a_commit_that_fails_is_a_temporary_failure_and_leaves_nothing(box):
+    box.run("sendmail", "-bs", stdin=QUIT)
+    import resource
+
+    done = subprocess.run(
+        argv("sendmail", "-bs"),
+        input=START + LETTER + QUIT,
+        capture_output=True,
+        env=box.env,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9)),
+    )
+    assert b"\r\n451 4.3.0 Error: cannot queue message: " in done.stdout
+    assert done.stdout.endswith(b"\r\n221 2.0.0 Bye\r\n")
+    assert (done.returncode, box.queue()) == (0, [])
+
+
+def test_a_connection_that_is_reset_is_a_temporary_failure(box):
+    """The end of the input is one thing, its failure another."""
+    import socket
+    import struct
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    near.sendall(START + b"half\r\n")
+    with subprocess.Popen(
+        argv("sendmail", "-bs"),
+        stdin=far,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=box.env,
+    ) as process:
+        far.close()
+        while not process.stdout.readline().startswith(b"354"):
+            pass
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        near.close()
+        errors = process.stderr.read()
+    assert (process.returncode, box.queue()) == (75, [])
+    assert errors == b"sendmail: cannot read from standard input: Connection reset by peer\n"
 
 
 def test_twenty_errors_in_a_row_end_the_session(box):

@@ -1,8 +1,10 @@
 """LMTP: a real Dovecot, and a server that misbehaves in every way."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,17 @@ def test_many_recipients_are_parted_into_transactions(tmp_path):
         outcomes = run(server.address, *(f"u{n}@x.org" for n in range(120)))
     assert {o.status for o in outcomes} == {"sent"}
     assert [len(to) for _, to, _ in server.messages] == [50, 50, 20]
+
+
+def test_recipients_share_a_transaction_though_each_has_a_descriptor(tmp_path):
+    text = filed(tmp_path, b"A: 1\n", b"x\n")
+    with fake_lmtp(tmp_path / "s") as server:
+        batch = [
+            delivery(server.address, number=n, content=replace(text, fd=os.dup(text.fd)))
+            for n in range(2)
+        ]
+        assert {o.status for _, o in lmtp.deliver(batch)} == {"sent"}
+    assert [len(to) for _, to, _ in server.messages] == [2]
 
 
 def test_only_the_same_message_shares_a_transaction(tmp_path):

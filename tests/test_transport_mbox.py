@@ -273,13 +273,19 @@ def test_a_lock_held_by_another_program_defers(monkeypatch, tmp_path):
 def test_a_dotlock_defers_until_it_is_stale(monkeypatch, tmp_path):
     monkeypatch.setattr(mbox, "LOCK_WAIT", 0.2)
     box, lock = tmp_path / "box", tmp_path / "box.lock"
+
+    def refuse(*_):
+        raise PermissionError
+
     lock.write_text("")
     words = f"cannot append message to file {box}: its dotlock exists"
     assert run(box) == deferred("4.2.0", words)
     lock.write_text(f"{os.getpid()}\n")
     assert run(box).status == "deferred"
-    lock.write_text("1\n")  # lives, and is not ours to signal
-    assert run(box).status == "deferred"
+    with monkeypatch.context() as patch:
+        patch.setattr(mbox.os, "kill", refuse)
+        lock.write_text("1\n")  # lives, and is not ours to signal
+        assert run(box).status == "deferred"
     os.utime(lock, (0, time.time() - mbox.STALE - 60))
     assert run(box).status == "sent"
     lock.write_text("4194305\n")  # no such process
@@ -295,8 +301,11 @@ def test_a_dotlock_that_cannot_be_removed_defers(monkeypatch, tmp_path):
     assert run(tmp_path / "box").status == "deferred"
 
 
-@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS])
-def test_where_no_dotlock_can_be_made_it_is_done_without(monkeypatch, tmp_path, error):
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(errno.EACCES, "sent"), (errno.EROFS, "sent"), (errno.ENOSPC, "kept")],
+)
+def test_where_no_dotlock_may_be_made_it_is_done_without(monkeypatch, tmp_path, error, status):
     real = os.open
 
     def refuse(path, *args, **kwargs):
@@ -306,7 +315,7 @@ def test_where_no_dotlock_can_be_made_it_is_done_without(monkeypatch, tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(mbox.os, "open", refuse)
-        assert run(tmp_path / "box").status == "sent"
+        assert run(tmp_path / "box").status == status
 
 
 def test_a_dotlock_that_cannot_be_written_is_a_lock_all_the_same(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ Lines go out with CRLF and never with a bare CR or LF, dots are stuffed after th
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from pymail.address import is_safe, quote
 from pymail.replies import Reply
@@ -94,12 +95,17 @@ def _transactions(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
             last
             and len(last) < MOST_RECIPIENTS
             and (last[0].qid, last[0].sender) == (delivery.qid, delivery.sender)
-            and last[0].content == delivery.content
+            and _same(last[0].content, delivery.content)
         ):
             last.append(delivery)
         else:
             groups.append([delivery])
     yield from groups
+
+
+def _same(one: Content, other: Content) -> bool:
+    """Say whether two contents of one queue id have the same bytes; descriptors may differ."""
+    return replace(one, fd=0) == replace(other, fd=0)
 
 
 class _Peer:
