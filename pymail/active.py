@@ -15,6 +15,7 @@ from pymail.spool import ATTEMPTED, FIXED, NEVER, OPEN, Attempt, Head, Spool, at
 
 _FIRST_READ = 1 << 14
 _CHUNK = 1 << 20
+_MOST_TAIL = 1 << 24
 TAIL_LIMIT = 1 << 18
 """Bytes; a longer tail takes no further deferrals, only ends."""
 
@@ -60,8 +61,13 @@ class Active:
 
     def attempts(self) -> list[Attempt]:
         """Return what happened to the message so far."""
-        size = min(self._end - self.head.tail, 1 << 24)
+        size = min(self._end - self.head.tail, _MOST_TAIL)
         return attempts(os.pread(self.fd, size, self.head.tail)) if size > 0 else []
+
+    @property
+    def weight(self) -> int:
+        """How many bytes of the file must be in memory while it is worked on, at the least."""
+        return self.head.body + len(self.header()) + self._end - self.head.tail
 
     def waiting(self) -> list[int]:
         """Return the numbers of the recipients that still wait for something."""

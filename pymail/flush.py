@@ -30,6 +30,10 @@ MOST_ACTIVE = 400
 
 MOST_AGENTS = 64
 BATCH = 128
+HEAVY = 1 << 17
+"""Bytes of envelope, header and tail from which on a message is worked on alone: a user must
+not be able to fill our memory."""
+
 _GLANCE = 16
 
 MARGIN = 300
@@ -107,8 +111,7 @@ class _Flusher:
             self._dispatch()
             if self._in_hand % _GLANCE == 0:
                 self._listen(0)
-        while self._in_hand:
-            self._turn()
+        self._drain()
         return progress
 
     def close(self) -> None:
@@ -147,6 +150,9 @@ class _Flusher:
             if not self._wanted(active):
                 active.close()
                 return False
+            heavy = active.weight > HEAVY
+            if heavy:
+                self._drain()
             job = Job(self._run, active, int(time.time()))
             planned = list(job.start(lambda: next(self._numbers)))
         except DataError:
@@ -164,7 +170,14 @@ class _Flusher:
             self._jobs[delivery.number] = (job, delivery)
             self._queues.setdefault((kind, delivery.user), deque()).append(delivery)
         self._finish(job)
+        if heavy:
+            self._drain()
         return True
+
+    def _drain(self) -> None:
+        """Wait until nothing is in hand."""
+        while self._in_hand:
+            self._turn()
 
     def _complain(self, text: str) -> None:
         self._run.log.event("qmgr", f"warning: {text}")

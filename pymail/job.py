@@ -102,8 +102,10 @@ class Job:
             self._kind = "raw"
         self._sender = self._qualified_sender()
         self._recipients = [run.router.qualify(r) for r in self._envelope.recipients]
-        self._past = active.attempts()
-        self._done = {(a.index, a.target) for a in self._past if a.status in ("sent", "bounced")}
+        self._done: set[tuple[int, str]] = set()
+        self._bounced: dict[int, list[Attempt]] = {}
+        self._reported: dict[int, set[str]] = {}
+        self._remember(active.attempts())
         self._plans: dict[int, list[Target]] = {}
         self._steps: dict[str, _Step] = {}
         self._waiting = 0
@@ -223,6 +225,16 @@ class Job:
             sender = self._run.user(self._uid).name
         return self._run.router.qualify(sender) if sender else ""
 
+    def _remember(self, past: list[Attempt]) -> None:
+        """Take over what earlier attempts have written down."""
+        for attempt in past:
+            if attempt.status in ("sent", "bounced"):
+                self._done.add((attempt.index, attempt.target))
+            if attempt.status == "bounced":
+                self._bounced.setdefault(attempt.index, []).append(attempt)
+            if attempt.status == "reported":
+                self._reported.setdefault(attempt.index, set()).add(attempt.target)
+
     def _announce(self) -> None:
         """Log the arrival, as pickup, cleanup and qmgr of Postfix do."""
         active, log = self.active, self._run.log
@@ -259,7 +271,8 @@ class Job:
         config = self._run.config
         if hops > config.hopcount_limit:
             return bounced("5.4.6", f"too many hops: {hops} Received lines")
-        if config.message_size_limit and self.active.head.size > config.message_size_limit:
+        limit = config.message_size_limit if self._kind in ("", "raw") else 0
+        if limit and self.active.head.size > limit:
             return bounced("5.3.4", f"message size {self.active.head.size} is over the limit")
         if target.loop_key and address.fold(target.loop_key) in delivered_to:
             return bounced("5.4.6", f"mail forwarding loop for {target.loop_key}")
@@ -363,18 +376,21 @@ class Job:
         self, index: int, late: list[Failure], failures: list[_Failed], *, old: bool
     ) -> bytes:
         """Return the state of one recipient, from the outcomes of its targets."""
-        failures += self._unreported(index)
-        waits = False
+        before = self._unreported(index)
+        failures += before
+        waits, failed = False, bool(before) or index in self._reported
         for target in self._plans[index]:
             step = self._steps.get(target.name)
             outcome = step.outcome if step else None
             if outcome is None or outcome.status == "sent":
                 continue
             if outcome.status == "bounced":
+                failed = True
                 failures.append(_Failed(index, target, outcome))
             elif old and outcome.status == "deferred":
                 outcome = Outcome("bounced", f"5{outcome.dsn[1:]}", f"expired: {outcome.words}")
                 self._note(index, target, "bounced", outcome)
+                failed = True
                 failures.append(_Failed(index, target, outcome))
             else:
                 waits = True
@@ -383,22 +399,19 @@ class Job:
                     late.append(self._failure(index, target, outcome))
         if waits:
             return TODO
-        failed = any(f.index == index for f in failures)
-        if failed or any(a.index == index and a.status == "reported" for a in self._past):
-            return REPORTED
-        return DELIVERED
+        return REPORTED if failed else DELIVERED
 
     def _unreported(self, index: int) -> list[_Failed]:
         """Return failures of earlier attempts whose report is not known to be durable."""
-        reported = {a.target for a in self._past if a.index == index and a.status == "reported"}
+        reported = self._reported.get(index, set())
         return [
             _Failed(
                 index,
                 Target("outcome", a.target.rpartition(":")[2], name=a.target),
                 bounced(a.dsn, a.words),
             )
-            for a in self._past
-            if a.index == index and a.status == "bounced" and a.target not in reported
+            for a in self._bounced.get(index, ())
+            if a.target not in reported
         ]
 
     def _report_failures(self, failures: list[_Failed]) -> bool:

@@ -63,7 +63,10 @@ NEVER = 4102444800
 """The mtime of a message that is held: 2100-01-01."""
 
 DEFAULT_SIZE_LIMIT = 10240000
-MOST_RECIPIENTS = 0xFFFFFF
+MOST_RECIPIENTS = 100000
+ENVELOPE_LIMIT = 1 << 22
+"""Bytes; a larger envelope is no message of ours but an attempt to fill our memory."""
+
 _CHUNK = 1 << 18
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -130,13 +133,15 @@ class Head:
             self.attempts = int(data[FIXED + 1 : FIXED + 3], 16)
         except ValueError:
             raise DataError("damaged queue file") from None
+        if not 0 < count <= MOST_RECIPIENTS or length > ENVELOPE_LIMIT:
+            raise DataError("damaged queue file")
         start = FIXED + MARKS + count
         self.body = start + length
         self.tail = self.body + self.size
         self.states = bytearray(data[FIXED + 3 : start - 1])
         if len(data) < self.body or data[start - 1 : start] != b"\n":
             raise DataError("damaged queue file")
-        if self.states.translate(None, STATES) or not count:
+        if self.states.translate(None, STATES):
             raise DataError("damaged queue file")
         self.envelope = decode(data[start : self.body], count)
 
@@ -147,6 +152,8 @@ class Head:
             count, length = int(fixed[8:14], 16), int(fixed[15:23], 16)
         except ValueError:
             raise DataError("damaged queue file") from None
+        if count > MOST_RECIPIENTS or length > ENVELOPE_LIMIT:
+            raise DataError("damaged queue file")
         return FIXED + MARKS + count + length
 
 
@@ -322,7 +329,7 @@ def read(path: str, qid: str) -> Entry:
         data = os.read(fd, 4096)
         need = Head.length(data)
         if need > len(data):
-            data += os.pread(fd, min(need, 1 << 26) - len(data), len(data))
+            data += os.pread(fd, need - len(data), len(data))
         head = Head(data)
         status = os.fstat(fd)
         size = min(max(status.st_size - head.tail, 0), 1 << 24)
@@ -363,6 +370,8 @@ class Draft:
         state: bytes = TODO,
     ) -> None:
         encoded = encode(envelope)
+        if len(encoded) > ENVELOPE_LIMIT:
+            raise DataError(f"cannot queue message: recipients over {ENVELOPE_LIMIT} bytes")
         self._time = time.time_ns() // 1000
         self._qid = qid or make_id(self._time, os.urandom(5), envelope.uid)
         self._marks = NEW + b"00" + state * len(envelope.recipients) + b"\n"
