@@ -210,6 +210,8 @@ def _may_start(text: str, at: int) -> bool:
 def _name_goes_on(text: str, at: int) -> bool:
     """Say whether what looks like a start is part of a name: Some / Body <some@body>."""
     end = min(len(text), at + NAME_LIMIT)  # without it, hostile text would take hours
+    if text.find("<", at, end) < 0:
+        return False
     while at < end and text[at] not in ",;<\n":
         at = _step(text, at)
     return text[at : at + 1] == "<"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,7 +138,9 @@ def test_the_short_way_for_plain_addresses_agrees_with_the_long_one(text: str) -
 @pytest.mark.parametrize("unit", ["|a ", "a |b ", '"', "a<b ", "(", "a@b@c ", '|a"b" ', "a:", "\\"])
 def test_hostile_text_takes_no_more_than_a_moment(unit: str) -> None:
     text = unit * (65536 // len(unit))
+    before = time.process_time()
     assert sum(len(item.value) for item in scan(text)) < 10 * len(text)
+    assert time.process_time() - before < 5
 
 
 @pytest.fixture
@@ -484,6 +487,4 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one(file: Path, tmp_path
 def test_a_change_within_one_tick_of_the_clock_is_waited_out(file: Path) -> None:
     file.write_text("a: b\n")
     aliasindex.settle(file.stat())
-    import time
-
     assert time.time_ns() - file.stat().st_mtime_ns >= aliasindex.TICK
