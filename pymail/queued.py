@@ -91,8 +91,7 @@ def apply(
     Return why the others were not, a sentence each.
     """
     refuse_others(spool)
-    if spool.system:
-        pickup.adopt(spool, lambda _: None)
+    _adopt(spool)
     everything = [qid for qid, _ in spool.entries()]
     named = list(ids)
     troubles: list[str] = []
@@ -107,8 +106,7 @@ def read(spool: Spool, qid: str) -> tuple[Active, str]:
     """Return a message for showing, locked if it can be, and what to call its state."""
     refuse_others(spool)
     _refuse_no_id(qid)
-    if spool.system:
-        pickup.adopt(spool, lambda _: None)
+    _adopt(spool)
     active = take(spool, qid)
     if active is not None:
         return active, "on hold" if active.due == NEVER else "waiting"
@@ -150,6 +148,15 @@ def about(active: Active, state: str) -> list[str]:
             if attempt.index == index
         ]
     return lines
+
+
+def _adopt(spool: Spool) -> None:
+    """Take what users have sent into the queue, so that it can be named."""
+    if spool.system:
+        try:
+            pickup.adopt(spool, lambda _: None)
+        except OSError as error:
+            raise TempError(f"cannot use {spool.queue}: {error.strerror}") from error
 
 
 def _one(

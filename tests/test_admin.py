@@ -364,6 +364,12 @@ def test_root_takes_what_users_have_sent_and_users_may_not_touch_the_queue(
     assert len(machine.mail("bob")) == 1
 
 
+def test_a_queue_that_cannot_be_used_is_told(machine: Machine) -> None:
+    (SPOOL / "queue").rmdir()
+    told = refused(machine.run("root", "pymail", "queue", "delete", "ALL"), 75)
+    assert "cannot use /var/spool/pymail/queue: No such file" in told
+
+
 # --- explain --------------------------------------------------------------------------------
 
 
