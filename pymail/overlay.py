@@ -134,7 +134,8 @@ def _write(folder: int, file: str, text: str) -> None:
             os.unlink(file)
             os.fsync(folder)
         return
-    temporary = f"{os.path.dirname(file)}/.{NAME}.{os.getpid()}"
+    # One name for all, under the lock: what a killed process has left is written over.
+    temporary = f"{os.path.dirname(file)}/.{NAME}.new"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
