@@ -31,9 +31,10 @@ class Log:
         self._host = os.uname().nodename
         if path == "-":
             self._fd = 2
-        elif path is not None:
+            return
+        if path is not None:
             self._fd = _open(path)
-        elif not os.path.exists(SOCKET):
+        if self._fd < 0 and not os.path.exists(SOCKET):
             self._fd = _NOWHERE  # a container without syslog: do not knock five times a message
 
     def event(self, part: str, text: str) -> None:
@@ -65,4 +66,7 @@ def _open(path: str) -> int:
             os.replace(path, f"{path}.1")
     except OSError:
         pass  # not there yet
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return -1  # the system's log is what is left
