@@ -66,7 +66,9 @@ def run(
 
     Raise MailError where the aliases cannot be read.
     """
-    machine = world.open_machine(config, spool.path)
+    machine = world.open_machine(
+        config, spool.path, lambda text: log.event("local", f"warning: {text}")
+    )
     router = Router(machine)
     common = Run(spool, config, router, log, tell, _uptime())
     _doubt_after_boot(spool)
@@ -80,7 +82,7 @@ def run(
     pickup.sweep(spool, int(time.time()))
     _publish_limit(spool, config)
     if spool.system:
-        _tell_users(spool)
+        tell_users(spool)
 
 
 class _Flusher:
@@ -331,7 +333,7 @@ def _replace(path: str, text: str, mode: int = 0o600) -> None:
     os.rename(f"{path}.new", path)
 
 
-def _tell_users(spool: Spool) -> None:
+def tell_users(spool: Spool) -> None:
     """Write for each user what is queued of that user's mail, for mailq."""
     packed: dict[int, list[bytes]] = {}
     for qid, due in spool.entries():

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from pymail import pickup
+from pymail import flush, pickup
 from pymail.active import Active, take
 from pymail.address import quote
 from pymail.errors import DataError, PermError, TempError, UsageError
@@ -99,6 +99,8 @@ def apply(
         trouble = _one(spool, verb, qid, tell, asked=named != ["ALL"])
         if trouble:
             troubles.append(f"cannot {verb} {qid}: {trouble}")
+    if spool.system:
+        flush.tell_users(spool)
     return troubles
 
 

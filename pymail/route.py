@@ -137,7 +137,7 @@ class Router:
         """Return the recipient with a domain, and with a dot in it where that is wished."""
         recipient = address.qualify(recipient, self._config.myorigin)
         local, domain = address.split(recipient)
-        dotted = "." in domain or "[" in domain or domain.lower() == "localhost"
+        dotted = "." in domain or "[" in domain or domain.lower() in self._local
         if dotted or not self._config.append_dot_mydomain:
             return recipient
         return f"{local}@{domain}.{self._config.mydomain}"

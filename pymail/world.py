@@ -6,6 +6,7 @@ What is looked up is remembered for one run of flush.
 import os
 import pwd
 import stat
+from collections.abc import Callable
 
 from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
@@ -17,19 +18,24 @@ _INCLUDE_LIMIT = 1 << 20
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def open_machine(settings: Config, spool: str) -> "Machine":
-    """Return the machine as this process sees it.
+def open_machine(
+    settings: Config, spool: str, warn: Callable[[str], None] = lambda _: None
+) -> "Machine":
+    """Return the machine as this process sees it; warn() hears of files that are not obeyed.
 
     Raise MailError where the aliases cannot be read: then nothing is known of any name.
     """
-    return Machine(settings, load(settings.alias_maps, spool), spool)
+    return Machine(settings, load(settings.alias_maps, spool), spool, warn)
 
 
 class Machine:
     """The World of this machine."""
 
-    def __init__(self, settings: Config, aliases: Aliases, spool: str) -> None:
+    def __init__(
+        self, settings: Config, aliases: Aliases, spool: str, warn: Callable[[str], None]
+    ) -> None:
         self.config = settings
+        self._warn = warn
         self._aliases = aliases
         self._single = None if paths.is_system(spool) else _myself()
         self._users: dict[str, Identity | None] = {}
@@ -80,6 +86,8 @@ class Machine:
             return Lines("", trouble=f"cannot look for .forward of {user.name}: {error.strerror}")
         if trouble:
             return Lines(path, trouble=trouble)
+        if warning:
+            self._warn(warning)
         if not path:
             return Lines("", warning=warning)
         return Lines(path, tuple(forward.parse(text, user.home)), warning=warning)
