@@ -132,8 +132,8 @@ def _text(action: str, failures: Sequence[Failure], message: Returned, host: str
         lines.append(f"It is given up on {date(message.expires)}.")
     lines += ["", "For help, write to postmaster.", ""]
     for failure in failures:
-        lines.append(f"<{failure.recipient}>{_expanded(failure)}: {failure.words}")
-        lines.append("")
+        text = f"<{failure.recipient}>{_expanded(failure)}: {failure.words}"
+        lines += [_plain(text), ""]
     return lines
 
 
