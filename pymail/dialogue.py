@@ -9,9 +9,11 @@ not at all; the 250 means that it survives a power cut.
 import errno
 import os
 
-from pymail.address import fold, is_safe, specs
+from pymail import esmtp
+from pymail.address import fold
 from pymail.envelope import Envelope
 from pymail.errors import EX_OK, DataError, InputError, MailError, TempError, printable
+from pymail.esmtp import RefusalError
 from pymail.paths import spool as spool_directory
 from pymail.spool import Draft, Spool
 from pymail.stream import Intake
@@ -28,7 +30,6 @@ MOST_ERRORS = 20
 """Errors in a row that end the session: a script that talks past us."""
 
 _READ = 1 << 16
-_HEX = frozenset("0123456789ABCDEF")
 _NOT_DONE = {
     "AUTH": "503 5.5.1 Error: authentication not enabled",
     "ETRN": "458 4.3.0 Error: unable to queue messages",
@@ -47,10 +48,6 @@ def serve(queued: "Callable[[str], object]") -> int:
     input without QUIT is no error.  Raise TempError where input or output fail.
     """
     return _Session(_Client(), queued).run()
-
-
-class _ReplyError(Exception):
-    """A command cannot be done; str() is the reply."""
 
 
 class _GoneError(Exception):
@@ -150,7 +147,7 @@ class _Session:
                 try:
                     self._answer(line, command, rest)
                     errors = 0
-                except _ReplyError as reply:
+                except RefusalError as reply:
                     self._client.say(str(reply))
                     errors += 1
             else:
@@ -162,19 +159,19 @@ class _Session:
 
     def _answer(self, line: bytes, command: bytes, rest: bytes) -> None:
         if len(line) > MOST_LINE:
-            raise _ReplyError("500 5.5.2 Error: line too long")
+            raise RefusalError("500 5.5.2 Error: line too long")
         if not command or b"\0" in line:
-            raise _ReplyError("500 5.5.2 Error: bad syntax")
+            raise RefusalError("500 5.5.2 Error: bad syntax")
         name = command.decode("ascii", "replace").upper()
         argument = rest.decode("utf-8", "surrogateescape").strip(" ")
         if name in self._commands:
             self._commands[name](argument)
         else:
-            raise _ReplyError(_NOT_DONE.get(name, "500 5.5.2 Error: command not recognized"))
+            raise RefusalError(_NOT_DONE.get(name, "500 5.5.2 Error: command not recognized"))
 
     def _ehlo(self, argument: str) -> None:
         if not argument:
-            raise _ReplyError("501 5.5.4 Syntax: EHLO hostname")
+            raise RefusalError("501 5.5.4 Syntax: EHLO hostname")
         self._envelope = None
         extensions = (
             "PIPELINING",
@@ -191,15 +188,15 @@ class _Session:
 
     def _helo(self, argument: str) -> None:
         if not argument:
-            raise _ReplyError("501 5.5.4 Syntax: HELO hostname")
+            raise RefusalError("501 5.5.4 Syntax: HELO hostname")
         self._envelope = None
         self._client.say(f"250 {self._host}")
 
     def _mail(self, argument: str) -> None:
         if self._envelope is not None:
-            raise _ReplyError("503 5.5.1 Error: nested MAIL command")
-        text, parameters = _path(argument, "FROM:", "501 5.5.4 Syntax: MAIL FROM:<address>")
-        sender = "" if text == "<>" else _address(text, "501 5.1.7 Bad sender address syntax")
+            raise RefusalError("503 5.5.1 Error: nested MAIL command")
+        text, parameters = esmtp.path(argument, "FROM:", "501 5.5.4 Syntax: MAIL FROM:<address>")
+        sender = "" if text == "<>" else esmtp.address(text, "501 5.1.7 Bad sender address syntax")
         # From a dialogue a From field that must be made is the bare address, as in Postfix.
         envelope = Envelope(os.geteuid(), [], sender=sender, full_name="")
         for key, value in parameters.items():
@@ -212,40 +209,37 @@ class _Session:
         match key:
             case "SIZE":
                 if not (value.isascii() and value.isdecimal() and len(value) <= 20):
-                    raise _ReplyError("501 5.5.4 Bad message size syntax")
+                    raise RefusalError("501 5.5.4 Bad message size syntax")
                 if 0 < self._spool.size_limit() < int(value):
-                    raise _ReplyError("552 5.3.4 Message size exceeds fixed limit")
+                    raise RefusalError("552 5.3.4 Message size exceeds fixed limit")
             case "BODY":
-                envelope.body = _one_of(value, ("7BIT", "8BITMIME"), key) + envelope.body
+                envelope.body = esmtp.one_of(value, ("7BIT", "8BITMIME"), key) + envelope.body
             case "SMTPUTF8" if not value:
                 envelope.body += "+UTF8"
             case "RET":
-                envelope.ret = _one_of(value, ("FULL", "HDRS"), key)
+                envelope.ret = esmtp.one_of(value, ("FULL", "HDRS"), key)
             case "ENVID":
-                envelope.envid = _plain(value, "ENVID")
+                envelope.envid = esmtp.plain(value, "ENVID")
             case "AUTH":
                 pass  # RFC 4954 5: who is trusted to say this? nobody
             case _:
-                raise _ReplyError(f"555 5.5.4 Unsupported option: {printable(key)}")
+                raise RefusalError(f"555 5.5.4 Unsupported option: {printable(key)}")
 
     def _rcpt(self, argument: str) -> None:
         if self._envelope is None:
-            raise _ReplyError("503 5.5.1 Error: need MAIL command")
-        text, parameters = _path(argument, "TO:", "501 5.5.4 Syntax: RCPT TO:<address>")
-        recipient = _address(text, "501 5.1.3 Bad recipient address syntax")
+            raise RefusalError("503 5.5.1 Error: need MAIL command")
+        text, parameters = esmtp.path(argument, "TO:", "501 5.5.4 Syntax: RCPT TO:<address>")
+        recipient = esmtp.address(text, "501 5.1.3 Bad recipient address syntax")
         notify = orcpt = ""
         for key, value in parameters.items():
             if key == "NOTIFY":
-                notify = _notify(value)
+                notify = esmtp.notify(value)
             elif key == "ORCPT":
-                kind, _, original = value.partition(";")
-                if not kind or not original:
-                    raise _ReplyError("501 5.5.4 Error: bad ORCPT parameter")
-                orcpt = f"{_plain(kind, 'ORCPT')};{_plain(original, 'ORCPT')}"
+                orcpt = esmtp.original(value)
             else:
-                raise _ReplyError(f"555 5.5.4 Unsupported option: {printable(key)}")
+                raise RefusalError(f"555 5.5.4 Unsupported option: {printable(key)}")
         if len(self._envelope.recipients) >= MOST_RECIPIENTS:
-            raise _ReplyError("452 4.5.3 Error: too many recipients")
+            raise RefusalError("452 4.5.3 Error: too many recipients")
         if fold(recipient) not in self._seen:
             self._seen.add(fold(recipient))
             self._envelope.recipients.append(recipient)
@@ -255,11 +249,11 @@ class _Session:
 
     def _data(self, argument: str) -> None:
         if argument:
-            raise _ReplyError("501 5.5.4 Syntax: DATA")
+            raise RefusalError("501 5.5.4 Syntax: DATA")
         if self._envelope is None:
-            raise _ReplyError("503 5.5.1 Error: need MAIL command")
+            raise RefusalError("503 5.5.1 Error: need MAIL command")
         if not self._envelope.recipients:
-            raise _ReplyError("554 5.5.1 Error: no valid recipients")
+            raise RefusalError("554 5.5.1 Error: no valid recipients")
         envelope, self._envelope = self._envelope, None
         # Also a message that cannot be taken is read: a script that does not wait for the
         # reply would have its text taken for commands.
@@ -279,7 +273,7 @@ class _Session:
 
     def _rset(self, argument: str) -> None:
         if argument:
-            raise _ReplyError("501 5.5.4 Syntax: RSET")
+            raise RefusalError("501 5.5.4 Syntax: RSET")
         self._envelope = None
         self._client.say(_OK)
 
@@ -288,7 +282,7 @@ class _Session:
 
     def _vrfy(self, argument: str) -> None:
         if not argument:
-            raise _ReplyError("501 5.5.4 Syntax: VRFY address [SMTPUTF8]")
+            raise RefusalError("501 5.5.4 Syntax: VRFY address [SMTPUTF8]")
         self._client.say(f"252 2.0.0 {printable(argument)}")
 
 
@@ -321,12 +315,12 @@ class _Message:
     def commit(self) -> str:
         """Return the id of the message, which survives a power cut now."""
         if self._draft is None:
-            raise _ReplyError(self._refusal)
+            raise RefusalError(self._refusal)
         try:
             return self._draft.commit()
         except MailError as error:
             self._refuse(error)
-            raise _ReplyError(self._refusal) from None
+            raise RefusalError(self._refusal) from None
 
     def abandon(self) -> None:
         """Forget what was not committed."""
@@ -365,75 +359,3 @@ class _Body:
             text = text[:-1]
         self._at_line_start = text.endswith(b"\n")
         return text.replace(b"\n.", b"\n")[len(before) :]
-
-
-def _path(argument: str, keyword: str, syntax: str) -> tuple[str, dict[str, str]]:
-    """Return the address of MAIL or RCPT and its parameters (RFC 5321 4.1.2), keys in capitals."""
-    if argument[: len(keyword)].upper() != keyword:
-        raise _ReplyError(syntax)
-    argument = argument[len(keyword) :].lstrip(" ")
-    end = _path_end(argument)
-    address, rest = argument[:end], argument[end:]
-    if not address or (rest and not rest.startswith(" ")):
-        raise _ReplyError(syntax)
-    parameters: dict[str, str] = {}
-    for word in rest.split():
-        key, _, value = word.partition("=")
-        if key.upper() in parameters:
-            raise _ReplyError(f"501 5.5.4 Error: two {printable(key)} parameters")
-        parameters[key.upper()] = value
-    return address, parameters
-
-
-def _path_end(text: str) -> int:
-    """Return where an address ends: behind its ">", or at a blank; neither counts in quotes."""
-    angle = text.startswith("<")
-    quoted = False
-    at = 0
-    while at < len(text):
-        c = text[at]
-        if c == "\\":
-            at += 1
-        elif c == '"':
-            quoted = not quoted
-        elif not quoted and c == ">" and angle:
-            return at + 1
-        elif not quoted and c == " ":
-            return 0 if angle else at
-        at += 1
-    return 0 if angle else len(text)
-
-
-def _address(text: str, refusal: str) -> str:
-    found = specs(text)
-    if len(found) != 1 or not found[0].valid or not found[0].local or not is_safe(text):
-        raise _ReplyError(refusal)
-    return found[0].address
-
-
-def _one_of(value: str, words: tuple[str, ...], key: str) -> str:
-    if value.upper() not in words:
-        raise _ReplyError(f"501 5.5.4 Error: bad {key} parameter")
-    return value.upper()
-
-
-def _notify(value: str) -> str:
-    """Return the NOTIFY parameter in capitals (RFC 3461 4.1)."""
-    words = value.upper().split(",")
-    if words != ["NEVER"] and not all(word in ("SUCCESS", "FAILURE", "DELAY") for word in words):
-        raise _ReplyError("501 5.5.4 Error: bad NOTIFY parameter")
-    return ",".join(words)
-
-
-def _plain(xtext: str, name: str) -> str:
-    """Return what an xtext stands for (RFC 3461 4): "+" begins two hexadecimal digits."""
-    head, *coded = xtext.split("+")
-    data = head.encode("utf-8", "surrogateescape")
-    for piece in coded:
-        if not (len(piece) > 1 and set(piece[:2]) <= _HEX):
-            raise _ReplyError(f"501 5.5.4 Error: bad {name} parameter")
-        data += bytes((int(piece[:2], 16),)) + piece[2:].encode("utf-8", "surrogateescape")
-    text = data.decode("utf-8", "surrogateescape")
-    if not text or not is_safe(text):
-        raise _ReplyError(f"501 5.5.4 Error: bad {name} parameter")
-    return text

@@ -12,7 +12,8 @@ from harness import ROOT, Box, argv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymail.dialogue import MOST_LINE, _Body, _plain
+from pymail import esmtp
+from pymail.dialogue import MOST_LINE, _Body
 from pymail.envelope import Envelope
 from pymail.spool import Spool, read
 
@@ -528,4 +529,4 @@ def test_the_dots_come_out_whatever_the_pieces(lines, data):
 
 
 def test_xtext_is_decoded():
-    assert _plain("a+2Bb+20+C3+B6+3D", "X") == "a+b ö="
+    assert esmtp.plain("a+2Bb+20+C3+B6+3D", "X") == "a+b ö="

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transports import content, delivery, filed
 
 from pymail.outcome import Outcome, bounced, deferred, kept, sent
-from pymail.transport import Content, mbox
+from pymail.transport import Content, lock, mbox
 
 SEPARATOR = b"From joe@example.org  " + time.asctime(time.localtime(1795000000)).encode() + b"\n"
 LETTER = SEPARATOR + b"Subject: s\nTo: alice\n\n>From here\nto there\n\n"
@@ -255,7 +255,7 @@ def test_a_disk_that_is_full_keeps_the_message(tmp_path):
 
 
 def test_a_lock_held_by_another_program_defers(monkeypatch, tmp_path):
-    monkeypatch.setattr(mbox, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     box = tmp_path / "box"
     box.write_bytes(b"")
     code = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX);"
@@ -271,32 +271,32 @@ def test_a_lock_held_by_another_program_defers(monkeypatch, tmp_path):
 
 
 def test_a_dotlock_defers_until_it_is_stale(monkeypatch, tmp_path):
-    monkeypatch.setattr(mbox, "LOCK_WAIT", 0.2)
-    box, lock = tmp_path / "box", tmp_path / "box.lock"
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
+    box, dot = tmp_path / "box", tmp_path / "box.lock"
 
     def refuse(*_):
         raise PermissionError
 
-    lock.write_text("")
+    dot.write_text("")
     words = f"cannot append message to file {box}: its dotlock exists"
     assert run(box) == deferred("4.2.0", words)
-    lock.write_text(f"{os.getpid()}\n")
+    dot.write_text(f"{os.getpid()}\n")
     assert run(box).status == "deferred"
     with monkeypatch.context() as patch:
-        patch.setattr(mbox.os, "kill", refuse)
-        lock.write_text("1\n")  # lives, and is not ours to signal
+        patch.setattr(lock.os, "kill", refuse)
+        dot.write_text("1\n")  # lives, and is not ours to signal
         assert run(box).status == "deferred"
-    os.utime(lock, (0, time.time() - mbox.STALE - 60))
+    os.utime(dot, (0, time.time() - lock.STALE - 60))
     assert run(box).status == "sent"
-    lock.write_text("4194305\n")  # no such process
+    dot.write_text("4194305\n")  # no such process
     assert run(box).status == "sent"
-    lock.write_text("9" * 19)
+    dot.write_text("9" * 19)
     assert run(box).status == "sent"
     assert os.listdir(tmp_path) == ["box"]
 
 
 def test_a_dotlock_that_cannot_be_removed_defers(monkeypatch, tmp_path):
-    monkeypatch.setattr(mbox, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     (tmp_path / "box.lock").mkdir()
     assert run(tmp_path / "box").status == "deferred"
 
@@ -338,7 +338,7 @@ def test_locks_that_the_file_system_lacks_are_done_without(monkeypatch, tmp_path
         raise OSError(errno.ENOLCK, "No locks available")
 
     with monkeypatch.context() as patch:
-        patch.setattr(mbox.fcntl, "lockf", none)
+        patch.setattr(lock.fcntl, "lockf", none)
         assert run(tmp_path / "box").status == "sent"
 
 
@@ -347,7 +347,7 @@ def test_a_lock_that_fails_otherwise_is_told(monkeypatch, tmp_path):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(mbox.fcntl, "lockf", broken)
+        patch.setattr(lock.fcntl, "lockf", broken)
         assert run(tmp_path / "box").status == "kept"
 
 
@@ -362,7 +362,7 @@ def test_a_file_that_is_exchanged_meanwhile_is_not_written(monkeypatch, tmp_path
         real(fd, how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mbox.fcntl, "lockf", exchange)
+        patch.setattr(lock.fcntl, "lockf", exchange)
         assert run(box).status == "deferred"
     assert (tmp_path / "old").read_bytes() == b""
     assert run(box).status == "sent"

@@ -13,9 +13,7 @@ may leave half a message, or a whole one that nobody heard of; the bytes of a me
 same at every attempt, and a doubtful one first looks for them at the end of the file.
 """
 
-import contextlib
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -25,12 +23,7 @@ from itertools import chain
 from pymail.address import quote
 from pymail.errors import printable
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept, sent
-
-LOCK_WAIT = 15.0
-"""Seconds to wait for another program's lock before the message is deferred."""
-
-STALE = 300
-"""Age in seconds of a dotlock whose owner must have died (as in Debian's liblockfile)."""
+from pymail.transport.lock import BusyError, Lock
 
 _LOCAL_TROUBLE = {
     errno.ENOSPC: "4.3.1",
@@ -52,10 +45,6 @@ _NULL = os.makedev(1, 3)
 
 class _RefusedError(Exception):
     """The path names something that mail is never written to."""
-
-
-class _BusyError(Exception):
-    """Another program holds a lock."""
 
 
 def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
@@ -104,7 +93,7 @@ def _append(delivery: Delivery) -> Outcome:
         _put(path.encode("utf-8", "surrogateescape"), delivery)
     except _RefusedError as refusal:
         return bounced("5.2.0", f"cannot append message to file {path}: {refusal}")
-    except _BusyError as busy:
+    except BusyError as busy:
         return deferred("4.2.0", f"cannot append message to file {path}: {busy}")
     except OSError as error:
         return _failed(path, error)
@@ -118,9 +107,9 @@ def _put(path: bytes, delivery: Delivery) -> None:
             return
         if made:
             _sync_directory(path)
-        with _Lock(fd, path):
+        with Lock(fd, path):
             if not os.path.samestat(os.fstat(fd), os.stat(path)):
-                raise _BusyError("the file was exchanged meanwhile")
+                raise BusyError("the file was exchanged meanwhile")
             _write(fd, delivery)
     finally:
         os.close(fd)
@@ -229,83 +218,6 @@ def _sync_directory(path: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-class _Lock:
-    """Both locks of a mailbox, held for the length of a `with` block."""
-
-    def __init__(self, fd: int, path: bytes) -> None:
-        self._fd = fd
-        self._path = os.path.realpath(path) + b".lock"
-        self._deadline = time.monotonic() + LOCK_WAIT
-        self._dotted = False
-
-    def __enter__(self) -> None:
-        while not self._lock():
-            self._wait("the file is locked")
-        while not self._dot():
-            self._wait("its dotlock exists")
-
-    def __exit__(self, *_: object) -> None:
-        if self._dotted:
-            # Missing: taken for stale by another program; we are done anyway.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
-
-    def _wait(self, why: str) -> None:
-        if time.monotonic() > self._deadline:
-            raise _BusyError(why)
-        time.sleep(0.1)
-
-    def _lock(self) -> bool:
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                return False
-            if error.errno == errno.ENOLCK:
-                return True  # NFS without a lock daemon: the dotlock has to do
-            raise
-        return True
-
-    def _dot(self) -> bool:
-        """Make the dotlock; say whether it is ours, or cannot be and is done without."""
-        try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            self._break()
-            return False
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
-                return True
-            raise
-        self._dotted = True
-        # On a full disk: a lock that does not name its owner is a lock too.
-        with contextlib.suppress(OSError):
-            os.write(fd, b"%d\n" % os.getpid())
-        os.close(fd)
-        return True
-
-    def _break(self) -> None:
-        """Remove a dotlock that is old, or whose process is dead."""
-        try:
-            with open(self._path, "rb") as file:
-                owner = file.read(20).strip()
-            old = time.time() - os.lstat(self._path).st_mtime > STALE
-            if old or (owner.isdigit() and not _lives(int(owner))):
-                os.unlink(self._path)
-        except OSError:
-            return  # gone by now, or not ours to remove: the deadline decides
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
 
 
 def _failed(path: str, error: OSError) -> Outcome:
