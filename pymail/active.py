@@ -106,8 +106,9 @@ class Active:
 
     def defer(self, until: int) -> None:
         """Set the next attempt (seconds); NEVER holds the message."""
-        self.due = until
-        os.utime(self.fd, (time.time(), min(until, NEVER)))
+        # A clock far ahead must not put a message on hold.
+        self.due = until if until == NEVER else min(until, NEVER - 1)
+        os.utime(self.fd, (time.time(), self.due))
 
     def sync(self) -> None:
         """Make all marks survive a power cut."""

@@ -59,8 +59,8 @@ OPEN = b"tah"
 NEW, SEEN, WARNED = b"-", b"s", b"w"
 """The flag: logged as arrived; the sender was told of the delay."""
 
-NEVER = 4102444800
-"""The mtime of a message that is held: 2100-01-01."""
+NEVER = 0x7FFFFFFF
+"""The mtime of a message that is held: the latest that every file system can keep."""
 
 DEFAULT_SIZE_LIMIT = 10240000
 MOST_RECIPIENTS = 100000
@@ -276,6 +276,8 @@ class Spool:
                         found.append((name.name, due))
         except FileNotFoundError:
             return []  # nobody has sent anything yet
+        except OSError as error:
+            raise TempError(f"cannot read {self.queue}: {error.strerror}") from None
         found.sort()
         return found
 
