@@ -391,6 +391,23 @@ def test_half_a_message_is_completed_wherever_it_was_cut(tmp_path, before):
         assert box.read_bytes() == before + LETTER, cut
 
 
+def test_a_message_too_big_to_be_looked_for_is_delivered_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(mbox, "_SOUGHT", 10)
+    box = tmp_path / "box"
+    box.write_bytes(LETTER)
+    assert run(box, doubtful=True).status == "sent"
+    assert box.read_bytes() == LETTER * 2
+
+
+def test_a_message_is_found_before_what_others_appended_since(monkeypatch, tmp_path):
+    box = tmp_path / "box"
+    later = b"From z  x\n\n" + b"later\n" * 1000 + b"\n"
+    box.write_bytes(b"From a  x\n\nold\n\n" * 300_000 + LETTER + later)
+    size = box.stat().st_size
+    assert run(box, doubtful=True).status == "sent"
+    assert box.stat().st_size == size
+
+
 def test_an_end_that_is_not_ours_is_not_cut_off(tmp_path):
     box = tmp_path / "box"
     for end in (

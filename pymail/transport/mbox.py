@@ -36,8 +36,14 @@ _LOCAL_TROUBLE = {
     errno.EFBIG: "4.2.2",
 }
 
-_AT_ONCE = 1 << 24
-"""Bytes of a message that is written with one call, and looked for when in doubt."""
+_AT_ONCE = 1 << 20
+"""Bytes of a message that is written with one call; a bigger one goes piece by piece."""
+
+_SOUGHT = 1 << 24
+"""Bytes of a message that is looked for at the end of the file when in doubt."""
+
+_BACK = 1 << 20
+"""Bytes that others may have appended since."""
 
 _NOT_A_MAILBOX = {errno.EISDIR, errno.ENXIO, errno.ENOTDIR, errno.ELOOP}
 _NULL = os.makedev(1, 3)
@@ -156,15 +162,17 @@ def _write(fd: int, delivery: Delivery) -> None:
     """Append the message durably, or leave the file as it was."""
     size = os.lseek(fd, 0, os.SEEK_END)
     content = delivery.content
+    length = len(content.header) + max(len(content.body), content.size)
     pieces: Iterable[bytes] = chain((separator(delivery),), quoted(content))
-    if len(content.header) + max(len(content.body), content.size) <= _AT_ONCE:
+    if delivery.doubtful and length <= _SOUGHT:
         whole = b"".join(pieces)
+        there, size = _earlier(fd, size, whole)
+        if there:
+            os.fsync(fd)
+            return
         pieces = (whole,)
-        if delivery.doubtful:
-            there, size = _earlier(fd, size, whole)
-            if there:
-                os.fsync(fd)
-                return
+    elif length <= _AT_ONCE:
+        pieces = (b"".join(pieces),)
     try:
         # A file that others broke off in the middle of a line: begin on a new one.
         if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -182,7 +190,7 @@ def _earlier(fd: int, size: int, whole: bytes) -> tuple[bool, int]:
 
     Return the size of the file after that.
     """
-    start = max(0, size - len(whole) - _AT_ONCE)
+    start = max(0, size - len(whole) - _BACK)
     tail = b"\n" + _read(fd, start, size)
     if b"\n" + whole in tail:
         return True, size
