@@ -32,7 +32,7 @@ TRANSPORTS: dict[str, Transport] = {
 }
 
 PATIENCE = 20
-"""Seconds that a question to a user's home may take."""
+"""Seconds that a question to a user's home may take, or that a child may not listen."""
 
 _WORDS = 4096
 _REAPS = 500
@@ -75,6 +75,7 @@ class Agent:
         self.alive = True
         self._buffer = b""
         self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(PATIENCE)  # its user can stop it
         self._pid = _fork(theirs.fileno(), lambda: _serve(theirs, user))
         theirs.close()
 
@@ -97,7 +98,7 @@ class Agent:
                 os.close(reader)
         except OSError as error:
             # It died, or has half a batch and waits for the rest: outcomes() sees its end.
-            self.failure = f"cannot be given mail: {error.strerror}"
+            self.failure = f"cannot be given mail: {error.strerror or error}"
             os.kill(self._pid, signal.SIGKILL)
 
     def outcomes(self) -> list[tuple[int, Outcome]]:
