@@ -5,7 +5,8 @@ would lie.  What has to be looked up (aliases, users, .forward and include files
 the World that the caller gives.
 
 An address ends in one or more Targets.  Expansion is bounded: a name is not expanded within
-itself, the depth is 10, one recipient makes at most 1,000 targets, and each target is kept once.
+itself, the depth is 10, one recipient has at most 10,000 members on the way and 1,000 targets,
+and each target is kept once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from pymail.outcome import Outcome, bounced, deferred, kept
 
 DEPTH = 10
 MOST_TARGETS = 1000
+MOST_MEMBERS = 10 * MOST_TARGETS
+"""Few names that all lead to each other have few targets but no end of ways to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,10 @@ class _Here:
         return _Here(**values)
 
 
+class _TooManyError(Exception):
+    """A recipient has more members than any list of people."""
+
+
 class Router:
     """Plans recipients in one World; what was looked up is looked up once."""
 
@@ -118,15 +125,16 @@ class Router:
         self._world = world
         self._config = world.config
         self._local = {domain.lower() for domain in world.config.mydestination}
+        self._members = 0
 
     def plan(self, recipient: str) -> list[Target]:
         """Return the targets of a qualified recipient; there is always at least one."""
-        targets: dict[str, Target] = {}
-        for target in self._address(recipient, _Here(steps=(recipient,))):
-            targets.setdefault(target.name, target)
-            if len(targets) > MOST_TARGETS:
-                words = f"{recipient} expands to more than {MOST_TARGETS} addresses"
-                return [_decided(recipient, bounced("5.4.6", words), _Here())]
+        self._members = 0
+        try:
+            targets = self._targets(recipient)
+        except _TooManyError:
+            words = f"{recipient} expands to more than {MOST_TARGETS} addresses"
+            return [_decided(recipient, bounced("5.4.6", words), _Here())]
         # Aliases that lead only to themselves leave nothing: that must not pass for success.
         if not targets:
             outcome = bounced("5.1.1", f"nothing is left of {recipient}")
@@ -145,6 +153,15 @@ class Router:
     def is_local(self, recipient: str) -> bool:
         """Say whether a qualified address belongs to this machine."""
         return address.split(recipient)[1].lower() in self._local
+
+    def _targets(self, recipient: str) -> dict[str, Target]:
+        """Return the targets by their names.  Raise _TooManyError."""
+        targets: dict[str, Target] = {}
+        for target in self._address(recipient, _Here(steps=(recipient,))):
+            targets.setdefault(target.name, target)
+            if len(targets) > MOST_TARGETS:
+                raise _TooManyError
+        return targets
 
     def _address(self, recipient: str, here: _Here) -> Iterator[Target]:
         recipient = self.qualify(recipient)
@@ -234,6 +251,9 @@ class Router:
 
     def _items(self, recipient: str, items: Sequence[Item], here: _Here) -> Iterator[Target]:
         for item in items:
+            self._members += 1
+            if self._members > MOST_MEMBERS:
+                raise _TooManyError
             match item.kind:
                 case "address":
                     yield from self._address(item.value, here)
@@ -305,7 +325,7 @@ class Router:
     ) -> Iterator[Target]:
         single = self._world.single()
         user = self._known(name, single)
-        if user is None:
+        if user is None or (single is not None and user.uid == 0 != single.uid):
             fallback = self._fallback(name)
             if fallback is None:
                 yield _decided(recipient, self._unknown(name), here)
@@ -409,7 +429,9 @@ class Router:
 
 def _decided(recipient: str, outcome: Outcome, here: _Here) -> Target:
     steps = (*here.steps, outcome.words)
-    return Target("outcome", recipient, sender=here.sender, outcome=outcome, steps=steps)
+    # The words are part of the name: one recipient may fail in several ways.
+    name = address.fold(f"outcome::{outcome.words}:{recipient}")
+    return Target("outcome", recipient, sender=here.sender, outcome=outcome, steps=steps, name=name)
 
 
 def _coded(text: str, default: str) -> tuple[str, str]:
