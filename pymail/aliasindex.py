@@ -93,6 +93,7 @@ def write(
         for part in parts
     ]
     try:
+        _sweep(place)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         connection = sqlite3.connect(temporary, isolation_level=None)
         connection.executescript(
@@ -110,6 +111,17 @@ def write(
     except (OSError, sqlite3.Error) as error:
         _unlink(temporary)
         raise TempError(f"cannot write {place}: {error}") from error
+
+
+def _sweep(place: str) -> None:
+    """Remove what a newaliases that was killed has left of its index."""
+    folder, name = os.path.split(place)
+    for each in os.listdir(folder):
+        pid = each.removeprefix(f"{name}.")
+        if pid == each or not pid.isdecimal():
+            continue
+        if pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"):
+            _unlink(f"{folder}/{each}")
 
 
 def remove(index_dir: str, file: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from pymail import __version__, errors, paths, pickup
-from pymail.errors import MailError, PermError, UsageError
+from pymail.errors import MailError, PermError, TempError, UsageError
 from pymail.spool import NEVER, Spool, is_id
 
 TYPE_CHECKING = False
@@ -137,16 +137,31 @@ def _main() -> int:
     spool = Spool(paths.spool())
     if spool.system and os.geteuid() != 0:
         raise PermError(f"cannot flush {spool.path}: only root may; your mail is flushed by cron")
-    if not request.selects and _idle(spool, int(time.time())):
-        return errors.EX_OK
     try:
+        if not request.selects and _idle(spool, int(time.time())):
+            return errors.EX_OK
         _work(spool, request)
-    except MailError as error:
-        if not sys.stderr.isatty() and _said_today(spool, str(error)):
-            return error.status
+    except BrokenPipeError:
         raise
+    except OSError as error:
+        return _complain(spool, _trouble(error))
+    except MailError as error:
+        return _complain(spool, error)
     _forget_complaint(spool)
     return errors.EX_OK
+
+
+def _trouble(error: OSError) -> TempError:
+    """Say that a run ended early: nothing is lost by that, the next one goes on."""
+    where = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    return TempError(f"cannot go on with the queue: {error.strerror}{where}")
+
+
+def _complain(spool: Spool, error: MailError) -> int:
+    """Raise what stopped the run, once a day where cron is who hears it."""
+    if not sys.stderr.isatty() and _said_today(spool, str(error)):
+        return error.status
+    raise error
 
 
 def _forget_complaint(spool: Spool) -> None:
