@@ -17,7 +17,7 @@ def main() -> int:
     try:
         if given.case:
             for outcome in pool.play([sweep.Case.parse(given.case)]):
-                print(outcome)
+                print("\n".join([*outcome.trace, str(outcome)]))
                 return bool(outcome.verdicts)
         if given.sweep:
             tally = pool.sweep(given.sweep, sweep.Case.parse(given.sweep), given.most)

@@ -72,12 +72,13 @@ def _two_letters(w: World) -> None:
 
 
 def _old_index(w: World) -> None:
-    """System mode with an aliases file that has changed since newaliases ran."""
+    """System mode with an aliases file, large enough to be indexed, that has changed since."""
     _, b, c = w.users
-    w.configure("", f"team: {b.name}\n")
+    many = "".join(f"filler-{number}: nobody\n" for number in range(4000))
+    w.configure("", f"{many}team: {b.name}\n")
     w.system_spool()
     w.run(None, w.program("newaliases"))
-    w.configure("", f"team: {c.name}\nother: {b.name}\n")
+    w.configure("", f"{many}team: {c.name}\nother: {b.name}\n")
 
 
 def _throw_away(w: World) -> None:

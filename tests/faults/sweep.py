@@ -98,6 +98,7 @@ class Outcome:
     status: int | None
     calls: int
     words: str = ""
+    trace: tuple[str, ...] = ()  # every call, of a run without a fault
 
     def __str__(self) -> str:
         return f"{' '.join(self.verdicts)}: {self.case}\n    at {self.struck or 'its end'}, status {self.status}{self.words}"
@@ -235,6 +236,7 @@ class Stage:
             result.status,
             len(result.calls),
             words,
+            tuple(map(self._label, result.calls)) if not case.at else (),
         )
 
     def _label(self, call: tracer.Call | None) -> str:

@@ -130,6 +130,10 @@ class Fail(Fault):
         self.name = ""
         self.word = f"{errno.errorcode[code]} {'once' if times == 1 else 'from then on'}"
 
+    def meets(self, call: Call) -> bool:
+        # No file system fails the close of what was only read.
+        return call.name != "close" or _writable(call.pid, call.args[0])
+
     def strike(self, tree: "Tree", call: Call) -> None:
         self.name = call.name
         self.after(tree, call)
@@ -454,6 +458,15 @@ def _descriptor(pid: int, number: int) -> str:
         return os.readlink(f"/proc/{pid}/{link}").removesuffix(" (deleted)")
     except OSError:
         return f"[{number}]"
+
+
+def _writable(pid: int, number: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/fdinfo/{number & 0xFFFFFFFF}", encoding="ascii") as file:
+            flags = next(line.split()[1] for line in file if line.startswith("flags:"))
+    except OSError:
+        return False
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _string(pid: int, address: int) -> str:
