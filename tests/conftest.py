@@ -52,6 +52,7 @@ def guard(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Fail a test that touches the real home, the real spool or anything but loopback."""
+    os.umask(0o022)  # programs that a test runs in this process set their own
     away = tmp_path / "no-home"
     for name in [*os.environ]:
         if name.startswith(("PYMAIL_", "XDG_")) and name != "PYMAIL_CORPUS":
