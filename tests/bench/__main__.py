@@ -239,8 +239,9 @@ def main() -> int:
                 actors.pop(name)
         samples = Bench(actors, venv, given).measure()
     finally:
-        for actor in actors.values():
+        for name, actor in actors.items():
             actor.end()
+            shutil.rmtree(f"{given.work}/{name}", ignore_errors=True)
     print(facts(store, given.work))
     print(f"medians of {given.runs} runs; dma delivers to an mbox that it does not sync\n")
     print("\n".join(table.table(samples)), "\n")

@@ -106,7 +106,7 @@ class Pymail(System):
         )
 
     def empty(self) -> None:
-        shutil.rmtree(self.spool, ignore_errors=True)
+        self.stage.discard(self.spool)
         os.mkdir(self.spool)
         os.mkdir(f"{self.spool}/drop")
         os.chmod(f"{self.spool}/drop", 0o1733)
@@ -132,7 +132,7 @@ class Postfix(System):
             os.chmod(f"{package}/usr/sbin/{program}", 0o2755)
         self.stage.build(package)
         self.queue = f"{self.stage.place}/queue"
-        shutil.copytree(f"{package}/var/spool/postfix", self.queue)
+        self.package = package
         os.mkdir(f"{self.stage.place}/data")
         shutil.chown(f"{self.stage.place}/data", "postfix")
         shutil.copy(f"{package}/usr/share/postfix/master.cf.dist", "/etc/postfix/master.cf")
@@ -150,6 +150,11 @@ class Postfix(System):
         with open(master, "w") as file:
             file.write(text)
         self._call("postalias", "hash:/etc/aliases")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with an empty queue directory."""
+        shutil.copytree(f"{self.package}/var/spool/postfix", self.queue)
         self._call("postfix", "check")
         self.master = subprocess.Popen(["/usr/lib/postfix/sbin/master", "-d"], env=ENV)
         deadline = time.monotonic() + 20
@@ -157,7 +162,7 @@ class Postfix(System):
             if time.monotonic() > deadline:
                 raise RuntimeError("Postfix does not start")
             time.sleep(0.05)
-        time.sleep(0.5)
+        time.sleep(1.5)
 
     def _call(self, *command: str) -> None:
         subprocess.run(command, env=ENV, check=True, stdout=-3, stderr=-3)
@@ -254,7 +259,7 @@ class Dma(System):
         return any(name.startswith("Q") for name in os.listdir(self.queue))
 
     def empty(self) -> None:
-        shutil.rmtree(self.queue, ignore_errors=True)
+        self.stage.discard(self.queue)
         os.mkdir(self.queue)
         shutil.chown(self.queue, "root", "mail")
         os.chmod(self.queue, 0o2775)

@@ -22,34 +22,37 @@ PATIENCE = 600
 class Footprint(threading.Thread):
     """The most memory that everything on this stage but the bench itself has had at once.
 
-    Adds up each process' own high-water mark, so memory shared between processes counts twice:
-    never too little.
+    `field` says what is added up: "Pss", which counts a page shared by several processes once;
+    or "VmHWM", each process' own high-water mark, which misses no peak between two looks.
     """
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self, field: str, pause: float) -> None:
         super().__init__(daemon=True)
-        self.pause, self.peak, self.over = pause, 0, threading.Event()
+        self.field, self.pause, self.peak = field, pause, 0
+        self.over = threading.Event()
 
     def run(self) -> None:
         """Sample until told to stop."""
         while not self.over.is_set():
-            self.peak = max(self.peak, sum(self.sizes().values()))
+            self.peak = max(self.peak, self.now(self.field))
             time.sleep(self.pause)
 
     @staticmethod
-    def sizes() -> dict[int, int]:
-        """Return the high-water mark of every process, in bytes, without the bench's own."""
-        found = {}
+    def now(field: str) -> int:
+        """Return what all processes but the bench's own have, in bytes."""
+        found = 0
         for pid in os.listdir("/proc"):
             if not pid.isdigit() or pid == "1":
                 continue
             try:
-                with open(f"/proc/{pid}/status") as file:
-                    facts = dict(line.split(":", 1) for line in file if ":" in line)
-            except (OSError, ValueError):
+                with open(f"/proc/{pid}/comm") as file:
+                    if file.read().startswith("python"):
+                        continue
+                with open(f"/proc/{pid}/{'status' if field[0] == 'V' else 'smaps_rollup'}") as file:
+                    lines = [line for line in file if line.startswith(f"{field}:")]
+            except OSError:  # it has just ended
                 continue
-            if "VmHWM" in facts and not facts["Name"].strip().startswith("python"):
-                found[int(pid)] = int(facts["VmHWM"].split()[0]) * 1024
+            found += sum(int(line.split()[1]) for line in lines) * 1024
         return found
 
     def stop(self) -> int:
@@ -119,8 +122,8 @@ class Worker:
         copy = ["/usr/bin/dd", f"if={path}", f"of={self.place}/home/{SENDER[0]}/copy"]
         os.sync()
         copied = self.clock([*copy, "bs=128K", "conv=fsync", "status=none"], 1, uid=SENDER[1])
-        idle = sum(Footprint.sizes().values())
-        watch = Footprint(0.0005)
+        idle = Footprint.now("VmHWM")
+        watch = Footprint("VmHWM", 0.0005)
         watch.start()
         self.clock(sendmail, 1, stdin=path, uid=SENDER[1])
         peak = watch.stop()
@@ -133,7 +136,7 @@ class Worker:
         self.system.fill(count, users, SMALL)
         self.system.release()
         os.sync()
-        watch = Footprint(0.02)
+        watch = Footprint("Pss", 0.02)
         if memory:
             watch.start()
         begun = time.time()
@@ -192,7 +195,7 @@ class Worker:
 
     def do_resident(self) -> object:
         """Tell the memory of what runs while nothing happens."""
-        return sum(Footprint.sizes().values())
+        return Footprint.now("Pss")
 
     def do_empty(self) -> None:
         """Begin anew."""
