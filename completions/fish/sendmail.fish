@@ -29,7 +29,6 @@ complete -c sendmail -o qR -d 'messages with this recipient'
 complete -c sendmail -o qS -d 'messages with this sender'
 complete -c sendmail -o oi -d 'a line with only a dot does not end the message'
 complete -c sendmail -o ot -d 'take the recipients from the header'
-complete -c sendmail -o ov -d 'say the queue id'
 complete -c sendmail -o oA -d 'aliases file for -bi'
 complete -c sendmail -o oem -d ignored
 complete -c sendmail -o odb -d 'deliver in the background'
