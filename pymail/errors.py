@@ -122,6 +122,8 @@ def ensure_descriptors() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_WRONLY if fd == 0 else os.O_RDWR)
+    if sys.stdout is None:  # as Python has it where 1 was closed
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
 
 
 def run(program: str, main: "Callable[[], int]") -> int:

@@ -106,6 +106,10 @@ def test_a_closed_standard_input_cannot_be_read_as_an_empty_message():
     assert closed(body, 0) == errno.EBADF
 
 
+def test_a_program_may_write_to_a_closed_output():
+    assert closed("sys.stdout.write('x'); return 0", 1) == 0
+
+
 def test_an_error_can_be_told_to_nobody():
     assert closed("raise errors.TempError('x')", 1, 2) == 75
 

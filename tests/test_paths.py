@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import ROOT
+from harness import ROOT, needs_root
 
 from pymail import paths
 
@@ -119,8 +119,7 @@ def test_identity_is_the_uid_and_not_the_environment(machine):
 
 
 def test_a_uid_without_an_entry_has_home_or_the_root_directory(tmp_path):
-    if os.getuid() != 0:
-        pytest.skip("needs root")
+    needs_root()
     for env, home in (({"HOME": "/some/where"}, "/some/where"), ({}, "/")):
         done = subprocess.run(
             [sys.executable, "-I", "-c", ASK],

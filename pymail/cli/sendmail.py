@@ -14,7 +14,7 @@ from pymail.address import is_safe, mailboxes, specs
 from pymail.envelope import Envelope
 from pymail.errors import DataError, InputError, TempError, TooBigError, UsageError
 from pymail.message import HEADER_LIMIT, recipients, split
-from pymail.spool import DEFAULT_SIZE_LIMIT, Draft, Spool, is_id
+from pymail.spool import Spool, is_id
 from pymail.stream import Intake
 
 USAGE = """\
@@ -250,12 +250,12 @@ def submit(request: Request) -> str:
     spool = Spool(paths.spool())
     draft = spool.draft(envelope)
     try:
-        limit = DEFAULT_SIZE_LIMIT
+        limit = spool.size_limit()
         draft.write(start)
         while data := _more(intake):
+            _refuse_too_big(draft.size + len(data), limit)
             draft.write(data)
-            if limit and draft.size > limit:
-                limit = _real_limit(spool, draft)
+        _refuse_too_big(draft.size, limit)
         return draft.commit()
     except BaseException:
         draft.abandon()
@@ -295,12 +295,9 @@ def _read() -> bytes:
         raise TempError(text) from None
 
 
-def _real_limit(spool: Spool, draft: Draft) -> int:
-    """Return the limit in force once a message passed the usual one; raise where it is over."""
-    limit = spool.size_limit()
-    if limit and draft.size > limit:
+def _refuse_too_big(size: int, limit: int) -> None:
+    if 0 < limit < size:
         raise TooBigError(f"cannot queue message: too big, over {limit} bytes (message_size_limit)")
-    return limit
 
 
 def _plain(text: str) -> str:
@@ -324,6 +321,14 @@ def _deliver(request: Request, qid: str) -> None:
         return  # the message is safe; the next flush delivers it
     if request.delivery == "i":
         os.waitpid(pid, 0)
+
+
+def _say(text: str) -> None:
+    """Tell a person; the message is safe, whether anybody hears it or not."""
+    try:
+        os.write(1, text.encode())
+    except OSError:
+        return
 
 
 def _become(name: str, *args: str) -> int:
@@ -368,7 +373,7 @@ def _main() -> int:
             return _dialogue(request)
     qid = submit(request)
     if request.verbose:
-        sys.stdout.write(f"{qid}: queued\n")
+        _say(f"{qid}: queued\n")
     _deliver(request, qid)
     return errors.EX_OK
 
