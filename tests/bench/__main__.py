@@ -9,7 +9,7 @@ import subprocess
 import sys
 from statistics import median
 
-from . import packages, table
+from . import disk, packages, table
 from .table import PIP, Samples
 from .worker import PYTHON
 
@@ -28,9 +28,12 @@ sys.exit(main())
 class Actor:
     """The worker of one system, at the other end of two pipes."""
 
-    def __init__(self, name: str, work: str, store: str) -> None:
+    def __init__(self, name: str, given: argparse.Namespace) -> None:
         self.name = name
-        inside = [sys.executable, "-m", "tests.bench.worker", name, f"{work}/{name}", store]
+        self.place = f"{given.work}/{name}"
+        shutil.rmtree(self.place, ignore_errors=True)
+        inside = [sys.executable, "-m", "tests.bench.worker", name, self.place]
+        inside += [f"{given.work}/store", "" if given.plain else f"{given.work}/disk"]
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, *inside],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -55,6 +58,7 @@ class Actor:
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
+        shutil.rmtree(self.place, ignore_errors=True)
 
 
 def launchers(store: str) -> None:
@@ -96,11 +100,12 @@ def installed(store: str) -> str:
     return venv
 
 
-def facts(store: str, work: str) -> str:
+def facts(store: str, work: str, *, plain: bool) -> str:
     """Return one line about what the numbers were measured on."""
     kind = subprocess.run(
         ["stat", "-f", "-c", "%T", work], capture_output=True, text=True, check=True
     ).stdout.strip()
+    kind = kind if plain else "new ext4 in a file"
     python = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True)
     peers = [f"{name} {packages.version(name, store) or 'missing'}" for name in ("postfix", "dma")]
     return ", ".join(
@@ -117,8 +122,8 @@ def facts(store: str, work: str) -> str:
 class Bench:
     """Goes round all systems and keeps one value a run of everything."""
 
-    def __init__(self, actors: dict[str, Actor], venv: str, given: argparse.Namespace) -> None:
-        self.actors, self.venv, self.given = actors, venv, given
+    def __init__(self, names: list[str], venv: str, given: argparse.Namespace) -> None:
+        self.names, self.venv, self.given = names, venv, given
         self.samples: Samples = {}
 
     def keep(self, row: str, column: str, value: object) -> None:
@@ -129,23 +134,31 @@ class Bench:
             self.samples.setdefault((row, column), []).append(value)
 
     def measure(self) -> Samples:
-        """Measure everything, `runs` times; memory once, since looking at it costs time."""
+        """Measure everything, `runs` times, each time from a new disk."""
         for run in range(self.given.runs):
-            for name, actor in self.actors.items():
+            for name in self.names:
                 say(f"run {run + 1} of {self.given.runs}: {name}")
-                self.submission(actor, name)
-                if name == "pymail":
-                    self.interpreters(actor)
-                self.big(actor)
-                self.queue(actor)
-                if name != "dma":
-                    self.aliases(actor)
-        for name, actor in self.actors.items():
-            say(f"memory: {name}")
-            done = actor.ask("deliver", count=self.given.many, users=50, memory=True)
-            if isinstance(done, dict):
-                self.keep("flush of 10,000: memory", name, done["peak"])
+                actor = Actor(name, self.given)
+                try:
+                    actor.ask("start")
+                    self.play(actor)
+                finally:
+                    actor.end()
         return self.samples
+
+    def play(self, actor: Actor) -> None:
+        """Measure one system once."""
+        self.submission(actor, actor.name)
+        if actor.name == "pymail":
+            self.interpreters(actor)
+        self.big(actor)
+        self.queue(actor)
+        if actor.name != "dma":
+            self.aliases(actor)
+        # Once more, since looking at memory costs time.
+        done = actor.ask("deliver", count=self.given.many, users=50, memory=True)
+        if isinstance(done, dict):
+            self.keep("flush of 10,000: memory", actor.name, done["peak"])
 
     def interpreters(self, actor: Actor) -> None:
         """Measure bare interpreters, and pymail as pip installs it."""
@@ -211,6 +224,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="rounds over all systems")
     parser.add_argument("--work", default="/var/tmp/pymail-bench", help="a directory on a disk")
+    parser.add_argument("--plain", action="store_true", help="no disk of our own: use --work's")
     parser.add_argument("--only", default="pymail,Postfix,dma", help="systems to measure")
     parser.add_argument("--latency", type=int, default=50, help="starts of a program, a run")
     parser.add_argument("--few", type=int, default=1000, help="what stands for 1,000")
@@ -226,23 +240,16 @@ def main() -> int:
     shutil.copy(f"{ROOT}/tests/bench/clock.py", store)
     launchers(store)
     venv = installed(store)
-    actors = {}
-    try:
-        for name in given.only.split(","):
-            if name != "pymail" and not packages.unpack(name.lower(), store):
-                print(
-                    f"bench: cannot measure {name}: its package is not to be had", file=sys.stderr
-                )
-                continue
-            actors[name] = Actor(name, given.work, store)
-            if actors[name].ask("start") is None and actors[name].process.poll() is not None:
-                actors.pop(name)
-        samples = Bench(actors, venv, given).measure()
-    finally:
-        for name, actor in actors.items():
-            actor.end()
-            shutil.rmtree(f"{given.work}/{name}", ignore_errors=True)
-    print(facts(store, given.work))
+    if not given.plain:
+        disk.image(f"{given.work}/disk")
+    names = []
+    for name in given.only.split(","):
+        if name == "pymail" or packages.unpack(name.lower(), store):
+            names.append(name)
+        else:
+            print(f"bench: cannot measure {name}: no package to be had", file=sys.stderr)
+    samples = Bench(names, venv, given).measure()
+    print(facts(store, given.work, plain=given.plain))
     print(f"medians of {given.runs} runs; dma delivers to an mbox that it does not sync\n")
     print("\n".join(table.table(samples)), "\n")
     print("\n".join(table.verdicts(samples)))

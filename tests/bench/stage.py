@@ -2,8 +2,8 @@
 
 The worker has been started by unshare(1) with namespaces of its own; here it covers /etc with a
 copy that has the bench's users, puts a package's programs over /usr, and leaves everything else
-as it is. Spools and homes are directories on the bench's own disk, not memory, since what is
-measured is mostly that disk.
+as it is. Spools and homes are on a disk (disk.py), not in memory: the disk is most of what is
+measured.
 """
 
 import fcntl
@@ -12,6 +12,8 @@ import shutil
 import socket
 import struct
 import subprocess
+
+from . import disk
 
 USERS = tuple(f"u{number:02}" for number in range(50))
 FIRST_UID = 61000
@@ -33,8 +35,8 @@ def mount(*arguments: str) -> None:
 class Stage:
     """One system's place: a directory for its files, and the users with their homes."""
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, place: str, image: str) -> None:
+        self.place, self.image = place, image
         self.home = f"{place}/home"
         self.thrown = 0
 
@@ -43,7 +45,9 @@ class Stage:
         mount("--make-rprivate", "/")
         socket.sethostname(HOSTNAME)
         _loopback()
-        shutil.rmtree(self.place, ignore_errors=True)
+        os.makedirs(self.place, exist_ok=True)
+        if self.image:
+            disk.mount(self.image, self.place)
         os.makedirs(self.home)
         os.mkdir(f"{self.place}/trash", 0o700)
         self._etc(package)

@@ -31,7 +31,15 @@ def test_the_bench_prints_a_table_and_a_verdict_for_every_target(work, machine, 
     needs("unshare", "setpriv", "dpkg-deb")
     fetched = {archive.name.partition("_")[0] for archive in work.glob("store/*.deb")}
     present = [name for name in wanted if name == "pymail" or name.lower() in fetched]
-    small = ["--runs=1", "--latency=2", "--few=12", "--many=60", "--aliases=500", "--big=100000"]
+    small = [
+        "--runs=1",
+        "--latency=2",
+        "--few=12",
+        "--many=60",
+        "--aliases=500",
+        "--big=100000",
+        "--plain",
+    ]
     small += [f"--work={work}", f"--json={work}/values", f"--only={','.join(present)}"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *small],

@@ -204,8 +204,8 @@ class Worker:
 
 def main() -> None:
     """Carry out one order a line until there are no more."""
-    name, place, store = sys.argv[1:]
-    worker = Worker(ALL[name](Stage(place), store))
+    name, place, store, image = sys.argv[1:]
+    worker = Worker(ALL[name](Stage(place, image), store))
     for line in sys.stdin:
         order = json.loads(line)
         try:
