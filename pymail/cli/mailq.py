@@ -5,6 +5,7 @@ drop directory, and those that root's flush has told of in `.status` there.
 """
 
 import os
+import pwd
 import stat
 import sys
 import time
@@ -20,6 +21,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WIDTH = 78
 _STATUS_LIMIT = 1 << 26
+_logins: dict[int, str] = {}
 
 
 def main() -> int:
@@ -137,14 +139,17 @@ def _utf16(code: int) -> tuple[int, ...]:
 
 def _sender(entry: Entry) -> str:
     sender = entry.head.envelope.sender
-    if sender is None:
-        import pwd  # noqa: PLC0415
+    return _login(uid_of(entry.qid)) if sender is None else sender or "MAILER-DAEMON"
 
+
+def _login(uid: int) -> str:
+    """Return the name of a user, looked up once: a queue is long and users are few."""
+    if uid not in _logins:
         try:
-            return pwd.getpwuid(uid_of(entry.qid)).pw_name
+            _logins[uid] = pwd.getpwuid(uid).pw_name
         except KeyError:
-            return f"uid{uid_of(entry.qid)}"
-    return sender or "MAILER-DAEMON"
+            _logins[uid] = f"uid{uid}"
+    return _logins[uid]
 
 
 def _reasons(attempts: list[Attempt]) -> dict[int, str]:
