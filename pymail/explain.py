@@ -46,9 +46,9 @@ class Limited:
             self._note(lines.warning)
         return lines
 
-    def include(self, path: str) -> Lines:
+    def include(self, path: str, reader: Identity | None) -> Lines:
         """Return an include file."""
-        return self._world.include(path)
+        return self._world.include(path, reader)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

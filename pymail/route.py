@@ -58,8 +58,8 @@ class World(Protocol):
     def forward(self, user: Identity, extension: str) -> Lines:
         """Return the user's .forward, read with the user's rights."""
 
-    def include(self, path: str) -> Lines:
-        """Return an include file."""
+    def include(self, path: str, reader: Identity | None) -> Lines:
+        """Return an include file, read with the rights of `reader` where a .forward names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class _Here:
     names: tuple[str, ...] = ()
     forwards: tuple[str, ...] = ()
     rights: Identity | None = None
+    reader: Identity | None = None
     sender: str | None = None
     depth: int = 0
     loop_key: str = ""
@@ -230,6 +231,7 @@ class Router:
             origin="alias",
             names=(*here.names, key),
             rights=rights,
+            reader=None,
             sender=self._owner(key) or here.sender,
             depth=here.depth + 1,
             loop_key=recipient,
@@ -280,11 +282,13 @@ class Router:
         yield from self._user(recipient, base, extension, here.then(f"\\{local}"), final=True)
 
     def _include(self, recipient: str, path: str, here: _Here) -> Iterator[Target]:
-        lines = self._world.include(path)
+        lines = self._world.include(path, here.reader)
         here = here.then(f":include:{path}", origin="include", depth=here.depth + 1)
         if lines.trouble or lines.items is None:
             words = f"cannot read {path}: {lines.trouble or 'no such file'}"
-            yield _decided(recipient, kept("4.2.4", words), here)
+            # A user's mistake is no trouble of this machine: that mail is returned one day.
+            wait = kept if here.reader is None else deferred
+            yield _decided(recipient, wait("4.2.4", words), here)
             return
         here = here.then(", ".join(map(_shown, lines.items)), rights=lines.owner or here.rights)
         if here.depth > DEPTH:
@@ -360,6 +364,7 @@ class Router:
                     origin="forward",
                     forwards=(*here.forwards, user.name),
                     rights=user,
+                    reader=user,
                     depth=here.depth + 1,
                     loop_key=recipient,
                 )

@@ -41,7 +41,8 @@ class Machine:
         self._users: dict[str, Identity | None] = {}
         self._entries: dict[str, Entry | None] = {}
         self._forwards: dict[tuple[str, str], Lines] = {}
-        self._includes: dict[str, Lines] = {}
+        self._includes: dict[tuple[str, str], Lines] = {}
+        self._silent: dict[str, OSError] = {}
 
     def alias(self, key: str) -> Entry | None:
         """Return the alias of that name."""
@@ -66,11 +67,15 @@ class Machine:
             self._forwards[key] = self._read_forward(user, extension)
         return self._forwards[key]
 
-    def include(self, path: str) -> Lines:
-        """Return an include file; what it may do depends on who owns it."""
-        if path not in self._includes:
-            self._includes[path] = self._read_include(path)
-        return self._includes[path]
+    def include(self, path: str, reader: Identity | None) -> Lines:
+        """Return an include file; what it may do depends on who owns it.
+
+        `reader` is whose .forward names it, and with whose rights it is then read.
+        """
+        key = (path, reader.name if reader else "")
+        if key not in self._includes:
+            self._includes[key] = self._read_include(path, reader)
+        return self._includes[key]
 
     def _read_forward(self, user: Identity, extension: str) -> Lines:
         values = {
@@ -81,7 +86,7 @@ class Machine:
         }
         files = forward.paths(self.config.forward_path, values)
         try:
-            path, text, trouble, warning = agent.ask(user, lambda: read_forward(user, files))
+            path, text, trouble, warning = self._ask(user, lambda: read_forward(user, files))
         except OSError as error:
             return Lines("", trouble=f"cannot look for .forward of {user.name}: {error.strerror}")
         if trouble:
@@ -92,23 +97,34 @@ class Machine:
             return Lines("", warning=warning)
         return Lines(path, tuple(forward.parse(text, user.home)), warning=warning)
 
-    def _read_include(self, path: str) -> Lines:
-        """Read an include file with the rights of its owner.
+    def _ask(self, user: Identity, question: Callable[[], list[str]]) -> list[str]:
+        """Ask an agent; one that did not answer in time is not waited for again in this run."""
+        if user.name in self._silent:
+            raise self._silent[user.name]
+        try:
+            return agent.ask(user, question)
+        except TimeoutError as error:
+            self._silent[user.name] = error
+            raise
 
-        Where only root can have put it there, root reads it; anywhere else a link could make
-        root read, and mail out, what is no list.
+    def _read_include(self, path: str, reader: Identity | None) -> Lines:
+        """Read an include file with the rights of its owner, or of `reader`.
+
+        Where only root can have put it there, root reads it for an alias; anywhere else a link
+        could make root read, and mail out, what is no list.  What a .forward names, root never
+        reads: it would tell every user what is in every file.
         """
         try:
-            owner = os.lstat(path).st_uid
-            reader = self._reader(path, owner)
-            text, trouble = agent.ask(reader, lambda: read_include(path))
+            owner = os.lstat(path).st_uid if reader is None else -1
+            as_whom = reader or self._reader(path, owner)
+            owned, text, trouble = self._ask(as_whom, lambda: read_include(path))
         except OSError as error:
             return Lines(path, trouble=error.strerror or "cannot be read")
         if trouble:
             return Lines(path, trouble=trouble)
         found = tuple(members(text))
         # Whoever may only edit a list may not run commands with the rights of its alias.
-        if owner not in (0, os.geteuid()):
+        if int(owned) not in (0, reader.uid if reader else os.geteuid()):
             found = tuple(i for i in found if i.kind not in ("command", "file"))
         return Lines(path, found)
 
@@ -159,18 +175,20 @@ def read_forward(user: Identity, files: list[str]) -> list[str]:
 
 
 def read_include(path: str) -> list[str]:
-    """Return [text, trouble] of an include file; runs as whoever may read it."""
+    """Return [owner, text, trouble] of an include file; runs as whoever may read it."""
     fd = os.open(path, _READ)
     with open(fd, "rb") as file:
-        why = unsafe_include(os.fstat(fd))
+        status = os.fstat(fd)
+        why = unsafe_include(status)
         data = b"" if why else file.read(_INCLUDE_LIMIT + 1)
     if len(data) > _INCLUDE_LIMIT:
         why = f"larger than {_INCLUDE_LIMIT} bytes"
-    return [data.decode("utf-8", "surrogateescape"), why]
+    return [str(status.st_uid), data.decode("utf-8", "surrogateescape"), why]
 
 
 def _only_root_writes(path: str) -> bool:
     """Say whether nobody but root can change what `path` leads to."""
+    path = f"/{path.lstrip('/')}"  # the parent of "//" is "//"
     while True:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:

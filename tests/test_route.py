@@ -66,7 +66,7 @@ class World:
         named = self.forwards.get(f"{user.name}+{extension}")
         return named or self.forwards.get(user.name, Lines(""))
 
-    def include(self, path: str) -> Lines:
+    def include(self, path: str, reader: Identity | None) -> Lines:
         return self.includes.get(path, Lines(path))
 
 
