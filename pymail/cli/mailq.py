@@ -185,9 +185,9 @@ def _dropped(directory: str) -> list[Entry]:
 
 
 def _told(directory: str) -> list[Entry]:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(f"{directory}/.status", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(os.open(f"{directory}/.status", flags), "rb") as file:
+            return unpack(file.read(_STATUS_LIMIT) or b"")
     except OSError:
         return []  # nothing of ours is queued
-    with open(fd, "rb") as file:
-        return unpack(file.read(_STATUS_LIMIT))
