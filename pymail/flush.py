@@ -374,16 +374,14 @@ def _packed(spool: Spool, qid: str, due: int) -> bytes:
 
 def _write_status(directory: int, uid: int, data: bytes) -> None:
     """Replace `.status` in a directory that belongs to somebody else."""
-    if not data:
+    # A rest of a killed run goes too, whether there is anything to tell or not.
+    for name in (".status.new",) if data else (".status.new", ".status"):
         try:
-            os.unlink(".status", dir_fd=directory)
+            os.unlink(name, dir_fd=directory)
         except FileNotFoundError:
-            return
+            continue
+    if not data:
         return
-    try:
-        os.unlink(".status.new", dir_fd=directory)
-    except FileNotFoundError:
-        pass
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(".status.new", flags, 0o600, dir_fd=directory)
     try:

@@ -3,7 +3,7 @@
 What is recorded where:
     state of a recipient    delivered, or reported, once nothing more is to be done for it
     tail, "sent" "bounced"  one target of a recipient that has several: not done again
-    tail, "reported"        the bounce for a target is durable
+    tail, "reported"        the bounces for all targets that it names are durable
     tail, "deferred" "kept" why it waits
 """
 
@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pymail import address, message, retry
 from pymail.active import Active
@@ -26,6 +26,7 @@ from pymail.spool import (
     ATTEMPTED,
     DELIVERED,
     HELD,
+    MOST_DIGITS,
     NEVER,
     NEW,
     OPEN,
@@ -44,6 +45,9 @@ from pymail.users import User, user_of
 
 INLINE = 1 << 16
 """Bytes of a message that is handed to an agent as it is; a larger one by its descriptor."""
+
+_AND = "\x1f"
+"""Between the targets of one "reported"."""
 
 _PARTS = {"lmtp": "lmtp", "outcome": "error"}
 
@@ -233,7 +237,11 @@ class Job:
             if attempt.status == "bounced":
                 self._bounced.setdefault(attempt.index, []).append(attempt)
             if attempt.status == "reported":
-                self._reported.setdefault(attempt.index, set()).add(attempt.target)
+                for part in attempt.target.split(_AND):
+                    index, _, target = part.partition(" ")
+                    # The sender of the message may have written this.
+                    if index.isdecimal() and len(index) < MOST_DIGITS:
+                        self._reported.setdefault(int(index), set()).add(target)
 
     def _announce(self) -> None:
         """Log the arrival, as pickup, cleanup and qmgr of Postfix do."""
@@ -313,8 +321,7 @@ class Job:
                 f"X-Original-To: {address.quote(original)}\n"
                 f"Delivered-To: {address.quote(delivered)}\n"
             )
-            header = prefix.encode("utf-8", "surrogateescape") + content.header
-            content = Content(header, content.body, content.fd, content.offset, content.size)
+            content = replace(content, prefix=prefix.encode("utf-8", "surrogateescape"))
         assert target.user is not None  # noqa: S101  (only "outcome" has none)
         return Delivery(
             number=number,
@@ -430,8 +437,12 @@ class Job:
                 by_sender.setdefault(self._sender_for(failed.target), []).append(told)
         for sender, group in by_sender.items():
             self._report(FAILED, group, sender)
-        for failed in failures:
-            self._note(failed.index, failed.target, "reported", failed.outcome)
+        # One line for all of them: after a part of them was noted, a run that goes on would
+        # report the others once more, in a report that is not the same.
+        names = _AND.join(f"{failed.index} {failed.target.name}" for failed in failures)
+        first = failures[0]
+        line = Attempt(int(time.time()), first.index, "reported", first.outcome.dsn, names, "")
+        self.active.note(line)
         return True
 
     def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:

@@ -62,6 +62,9 @@ NEW, SEEN, WARNED = b"-", b"s", b"w"
 NEVER = 0x7FFFFFFF
 """The mtime of a message that is held: the latest that every file system can keep."""
 
+MOST_DIGITS = 20
+"""Length of a number in a tail, which the sender of the message may have written."""
+
 DEFAULT_SIZE_LIMIT = 10240000
 MOST_RECIPIENTS = 100000
 ENVELOPE_LIMIT = 1 << 22
@@ -133,7 +136,7 @@ class Head:
             self.attempts = int(data[FIXED + 1 : FIXED + 3], 16)
         except ValueError:
             raise DataError("damaged queue file") from None
-        if not 0 < count <= MOST_RECIPIENTS or length > ENVELOPE_LIMIT:
+        if not 0 < count <= MOST_RECIPIENTS or not 0 < length <= ENVELOPE_LIMIT or self.size < 0:
             raise DataError("damaged queue file")
         start = FIXED + MARKS + count
         self.body = start + length
@@ -152,7 +155,7 @@ class Head:
             count, length = int(fixed[8:14], 16), int(fixed[15:23], 16)
         except ValueError:
             raise DataError("damaged queue file") from None
-        if count > MOST_RECIPIENTS or length > ENVELOPE_LIMIT:
+        if not 0 < count <= MOST_RECIPIENTS or not 0 < length <= ENVELOPE_LIMIT:
             raise DataError("damaged queue file")
         return FIXED + MARKS + count + length
 
@@ -187,7 +190,7 @@ def attempts(tail: bytes) -> list[Attempt]:
     found: list[Attempt] = []
     for line in tail.decode("utf-8", "surrogateescape").split("\n")[:-1]:
         fields = line.split("\t")
-        if len(fields) == 6 and fields[0].isdecimal() and fields[1].isdecimal():
+        if len(fields) == 6 and all(f.isdecimal() and len(f) < MOST_DIGITS for f in fields[:2]):
             found.append(Attempt(int(fields[0]), int(fields[1]), *fields[2:]))
     return found
 
@@ -528,6 +531,7 @@ def _make_queue(path: str) -> int:
     try:
         return _directory(path)
     except FileNotFoundError:
+        path = os.path.abspath(path)  # the parents of "spool" end at "", not at "/"
         missing = [path]
     while not os.path.isdir(os.path.dirname(missing[-1])):
         missing.append(os.path.dirname(missing[-1]))

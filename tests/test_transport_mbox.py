@@ -306,15 +306,15 @@ def test_a_dotlock_that_cannot_be_removed_defers(monkeypatch, tmp_path):
     [(errno.EACCES, "sent"), (errno.EROFS, "sent"), (errno.ENOSPC, "kept")],
 )
 def test_where_no_dotlock_may_be_made_it_is_done_without(monkeypatch, tmp_path, error, status):
-    real = os.open
+    real = os.link
 
-    def refuse(path, *args, **kwargs):
-        if os.fsencode(path).endswith(b".lock"):
+    def refuse(source, target, **kwargs):
+        if os.fsencode(target).endswith(b".lock"):
             raise OSError(error, os.strerror(error))
-        return real(path, *args, **kwargs)
+        return real(source, target, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mbox.os, "open", refuse)
+        patch.setattr(mbox.os, "link", refuse)
         assert run(tmp_path / "box").status == status
 
 
@@ -322,7 +322,7 @@ def test_a_dotlock_that_cannot_be_written_is_a_lock_all_the_same(monkeypatch, tm
     real = os.write
 
     def full(fd, data):
-        if os.readlink(f"/proc/self/fd/{fd}").endswith(".lock"):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("(deleted)"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data)
 

@@ -64,7 +64,7 @@ class Lock:
     def _dot(self) -> bool:
         """Make the dotlock; say whether it is ours, or cannot be and is done without."""
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._make()
         except FileExistsError:
             self._break()
             return False
@@ -72,12 +72,34 @@ class Lock:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
                 return True
             raise
-        self._dotted = True
-        # On a full disk: a lock that does not name its owner is a lock too.
-        with contextlib.suppress(OSError):
-            os.write(fd, b"%d\n" % os.getpid())
-        os.close(fd)
         return True
+
+    def _make(self) -> None:
+        """Make the dotlock, where that can be with our process in it from the beginning.
+
+        One that a killed process has left empty would hold everybody up until it is stale.
+        """
+        folder = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                    raise
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                fd = os.open(self._path, flags, 0o600)
+                self._dotted = True
+            # On a full disk: a lock that does not name its owner is a lock too.
+            with contextlib.suppress(OSError):
+                os.write(fd, b"%d\n" % os.getpid())
+            try:
+                if not self._dotted:
+                    os.link(f"/proc/self/fd/{fd}", self._path, dst_dir_fd=folder)
+                    self._dotted = True
+            finally:
+                os.close(fd)
+        finally:
+            os.close(folder)
 
     def _break(self) -> None:
         """Remove a dotlock that is old, or whose process is dead."""

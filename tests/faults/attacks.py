@@ -329,7 +329,11 @@ class Unlink(Own):
 class Append(Own):
     def hurt(self, w: World, path: str, beside: str) -> None:
         with open(path, "ab") as file:
-            file.write(b"1\t0\tsent\t2.0.0\tlocal\tforged\n\0garbage\n")
+            for status in (b"sent", b"bounced", b"reported", b"kept", b"deferred", b"held", b"x"):
+                for index in (b"0", b"99", b"9" * 50):
+                    line = (index, index, status, b"2.0.0", b"99 \x1fx y\x1f" + b"9" * 5000 + b" z", b"\xff\x1b[2J")
+                    file.write(b"\t".join(line) + b"\n")
+            file.write(b"\0garbage")
 
 
 class Overwrite(Own):

@@ -1,7 +1,7 @@
-"""pymail with one line broken.  The suite has to notice each of them.
+"""pymail with one thing broken.  The suite has to notice each of them.
 
-A mutant replaces text in one file; where that text is no longer there, making it fails, so
-that nobody believes in a mutant that is none.
+A mutant replaces text in its files; where that text does not stand there exactly once, making
+it fails, so that nobody believes in a mutant that is none.
 """
 
 from dataclasses import dataclass
@@ -9,25 +9,146 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A change of the source, and the cases of which one has to notice it."""
+    """A change of the source, and the sweeps of which one has to notice it."""
 
     title: str
-    file: str
-    old: str
-    new: str
-    noticed_by: tuple[str, ...] = ()
+    changes: tuple[tuple[str, str, str], ...]  # file, old, new
+    sweeps: tuple[tuple[str, str], ...]  # a case, and what the calls to strike at have in their label
 
 
-MUTANTS: dict[str, Mutant] = {}
+_SPOOL_SYNC = "            os.fsync(self._fd)\n            os.fsync(self._directory)\n"
+_PASS = "            pass\n"
+_DISKS = "scene=flush disks=ext4+ext4 cut=yes settled=spool fault=kill"
+
+MUTANTS = {
+    "no-fsync": Mutant(
+        "no fsync of what is submitted",
+        (("spool.py", _SPOOL_SYNC, _PASS),),
+        (("scene=submit fault=kill disks=ext4 cut=yes", ""),),
+    ),
+    "no-fsync-letter": Mutant(
+        "no fsync of what is delivered",
+        (("transport/maildir.py", "                    os.fsync(fd)\n", "                    pass\n"),),
+        ((_DISKS, ""),),
+    ),
+    "no-fsync-new": Mutant(
+        "no fsync of the directory new/",
+        (("transport/maildir.py", "            os.fsync(self.new)\n", _PASS),),
+        ((_DISKS, ""),),
+    ),
+    "random-name": Mutant(
+        "a random name in the Maildir",
+        (
+            (
+                "transport/maildir.py",
+                'R{delivery.key}.pymail"',
+                'R{delivery.key}.pymail{os.urandom(8).hex()}"',
+            ),
+        ),
+        (("scene=flush-own fault=kill", ""),),
+    ),
+    "no-look-into-cur": Mutant(
+        "no look into cur/",
+        (("transport/maildir.py", "if delivery.doubtful and self._was_read", "if None and self._was_read"),),
+        (("scene=flush-own fault=kill reader=yes", ""),),
+    ),
+    "no-doubt": Mutant(
+        "no doubt after a power cut",
+        (("flush.py", "    _doubt_after_boot(spool)\n", ""),),
+        (("scene=flush fault=kill disks=ext4+ext4 cut=yes settled=homes reader=yes", ""),),
+    ),
+    "unlink-first": Mutant(
+        "a message removed from the queue before it is delivered",
+        (
+            (
+                "flush.py",
+                "        job = Job(self._run, active, int(time.time()))\n",
+                "        os.unlink(f'{spool.queue}/{qid}')\n"
+                "        job = Job(self._run, active, int(time.time()))\n",
+            ),
+            ("active.py", "        os.unlink(self._path)\n", "        pass\n"),
+        ),
+        (("scene=flush-own fault=kill", ""),),
+    ),
+    "short-write": Mutant(
+        "a short write into the spool ignored",
+        (("spool.py", "        view = view[done:]\n", "        view = view[len(view) :]\n"),),
+        (("scene=submit fault=short", ""),),
+    ),
+    "short-write-letter": Mutant(
+        "a short write into the mailbox ignored",
+        (
+            (
+                "transport/maildir.py",
+                "view = view[os.write(fd, view) :]",
+                "view = view[len(view) | os.write(fd, view) * 0 :]",
+            ),
+        ),
+        (("scene=flush-own fault=short", "Maildir"),),
+    ),
+    "read-error": Mutant(
+        "an error of standard input taken for its end",
+        (("cli/sendmail.py", "    except OSError as error:\n        text = f\"cannot read message from", "    except OSError as error:\n        return b''\n        text = f\"cannot read message from"),),
+        (("scene=submit-big fault=EIO", "read("),),
+    ),
+    "ignored-fsync": Mutant(
+        "an error of fsync ignored",
+        (
+            (
+                "spool.py",
+                _SPOOL_SYNC,
+                "            try:\n                os.fsync(self._fd)\n            except OSError:\n                pass\n",
+            ),
+        ),
+        # What was not written is not there after the cut.
+        (("scene=submit fault=EIO disks=ext4 cut=yes", "fsync"),),
+    ),
+    "half-adopted": Mutant(
+        "no look for adoptions that were broken off",
+        (("pickup.py", "        _recover(spool, queue)\n", ""),),
+        (("scene=flush fault=kill", "/queue"),),
+    ),
+    "trusting": Mutant(
+        "a dropped file's owner not looked at",
+        (("pickup.py", "status.st_uid != uid or ", ""),),
+        (("scene=attacked fault=pause other=hardlink-unprotected", "/drop"),),
+    ),
+    "following": Mutant(
+        "symbolic links in the drop directory followed, whoever owns what they name",
+        (
+            (
+                "pickup.py",
+                "    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC\n    try:\n        fd = os.open(file, flags, dir_fd=drop)",
+                "    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC\n    try:\n        fd = os.open(file, flags, dir_fd=drop)",
+            ),
+            ("pickup.py", "status.st_uid != uid or ", ""),
+            ("pickup.py", "    if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):", "    if not here:"),
+        ),
+        (("scene=attacked fault=pause other=symlink", "/drop"),),
+    ),
+    "waiting": Mutant(
+        "a FIFO in the drop directory waited for",
+        (("pickup.py", "os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY", "os.O_NOFOLLOW | os.O_NOCTTY"),),
+        (("scene=attacked fault=pause other=fifo", "/drop/"),),
+    ),
+    "no-lease-no-crc": Mutant(
+        "a file that its owner can still write taken as it is, without its checksum",
+        (
+            ("pickup.py", "        ours = _alone(fd)\n", "        ours = True\n"),
+            ("active.py", "        if crc != head.crc:\n", "        if crc is None:\n"),
+        ),
+        (("scene=attacked fault=pause other=held", "/drop/"),),
+    ),
+}
 
 
 def patch(name: str, package: str) -> None:
     """Break a copy of the package."""
-    mutant = MUTANTS[name]
-    path = f"{package}/{mutant.file}"
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    if text.count(mutant.old) != 1:
-        raise AssertionError(f"mutant {name}: {mutant.file} has {mutant.old!r} {text.count(mutant.old)} times, not once")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text.replace(mutant.old, mutant.new))
+    for name_of_file, old, new in MUTANTS[name].changes:
+        path = f"{package}/{name_of_file}"
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        if text.count(old) != 1:
+            raise AssertionError(f"mutant {name}: {old!r} stands {text.count(old)} times in {name_of_file}, not once")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new))

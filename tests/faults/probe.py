@@ -17,6 +17,8 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 
+_SUBJECT = re.compile(rb"^Subject: probe ([\w-]+)$", re.MULTILINE)
+_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _BEGINS = re.compile(rb"^probe ([\w-]+) begins ([0-9a-f]{64})\n", re.MULTILINE)
 
 
@@ -41,15 +43,18 @@ def copies(data: bytes) -> Iterator[tuple[str, bool]]:
 
 
 class View:
-    """What stood in the mailboxes and in the spool at one moment."""
+    """What stood in the mailboxes and in the spool at one moment.
 
-    __slots__ = ("bounced", "delivered", "foreign", "leftover", "spooled", "torn")
+    A bounce is delivered under the name `bounce-of-` and that of the letter it returns.
+    """
+
+    __slots__ = ("bounces", "delivered", "foreign", "leftover", "spooled", "torn")
 
     def __init__(self) -> None:
         self.delivered: Counter[tuple[str, str]] = Counter()  # (mailbox, letter) of whole copies
         self.spooled: Counter[str] = Counter()
         self.torn: list[str] = []  # files in mailboxes that hold no whole letter
-        self.bounced: list[str] = []
+        self.bounces: list[str] = []
         self.foreign: list[str] = []  # files in mailboxes that are not their owner's
         self.leftover: set[str] = set()  # everything else
 
@@ -71,7 +76,7 @@ def look(spool: str, homes: dict[str, tuple[str, int]]) -> View:
             place = os.path.relpath(path, home)
             if state.st_uid != uid:
                 view.foreign.append(f"{user}/{place}")
-            if place.split("/")[-2:-1] in (["new"], ["cur"]):
+            if place == "mbox" or place.split("/")[-2:-1] in (["new"], ["cur"]):
                 _mailed(view, user, path, state)
             else:
                 view.leftover.add(f"{user}/{place}")
@@ -80,11 +85,14 @@ def look(spool: str, homes: dict[str, tuple[str, int]]) -> View:
 
 def _mailed(view: View, user: str, path: str, state: os.stat_result) -> None:
     data = _read(path, state)
+    if path.endswith("/mbox"):
+        data = _QUOTED.sub(rb"\1", data)
     found = list(copies(data))
     view.delivered.update((user, name) for name, whole in found if whole)
     if not found and b"delivery-status" in data:
-        view.bounced.append(path)
-    elif not found or not all(whole for _, whole in found):
+        view.bounces.append(path)
+        view.delivered.update((user, "bounce-of-" + name.decode()) for name in _SUBJECT.findall(data))
+    elif not all(whole for _, whole in found) or (not found and not path.endswith("/mbox")):
         view.torn.append(path)
 
 

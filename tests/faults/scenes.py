@@ -5,6 +5,7 @@ submission's letter exists only if the command says so; a delivery's letters wer
 before it began.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class Scene:
     prepare: Callable[[World], None]
     command: Callable[[World], Command]
     expected: Callable[[World], Expected]
+    repair: Callable[[World], None] = lambda _w: None  # what an administrator does afterwards
 
 
 def _own_spool(w: World) -> None:
@@ -71,6 +73,39 @@ def _two_letters(w: World) -> None:
     w.submit(b, "m2", b.name, a.name, lines=200)
 
 
+def _broken_mailbox(w: World) -> None:
+    """System mode; one of three mailboxes cannot be written to for the present."""
+    a, b, c = w.users
+    w.system_spool()
+    with open(f"{c.home}/Maildir", "wb"):
+        os.chown(f"{c.home}/Maildir", c.uid, c.gid)
+    w.submit(a, "m1", b.name, c.name, a.name)
+
+
+def _mend_mailbox(w: World) -> None:
+    path = f"{w.users[2].home}/Maildir"
+    if os.path.isfile(path):
+        os.unlink(path)
+
+
+def _unknown_user(w: World) -> None:
+    """System mode with a letter of which two recipients do not exist."""
+    a, b, _ = w.users
+    w.system_spool()
+    w.submit(a, "m1", "nobody-of-that-name", b.name, "nor-this-one")
+
+
+def _files(w: World) -> None:
+    """System mode with a .forward into an mbox file."""
+    a, b, c = w.users
+    with open(f"{b.home}/.forward", "w", encoding="ascii") as file:
+        file.write(f"{b.home}/mbox\n")
+    os.chown(f"{b.home}/.forward", b.uid, b.gid)
+    w.system_spool()
+    w.submit(a, "m1", b.name, c.name)
+    w.submit(c, "m2", b.name)
+
+
 def _old_index(w: World) -> None:
     """System mode with an aliases file, large enough to be indexed, that has changed since."""
     _, b, c = w.users
@@ -107,6 +142,18 @@ def _delivered(w: World) -> Expected:
     return {(a, "m1"): 1, (b, "m1"): 1, (c, "m1"): 1, (b, "m2"): 1, (a, "m2"): 1}
 
 
+def _all_three(w: World) -> Expected:
+    return {(user.name, "m1"): 1 for user in w.users}
+
+
+def _one_bounce(w: World) -> Expected:
+    return {(w.users[0].name, "bounce-of-m1"): 1, (w.users[1].name, "m1"): 1}
+
+
+def _filed(w: World) -> Expected:
+    return {(w.users[1].name, "m1"): 1, (w.users[2].name, "m1"): 1, (w.users[1].name, "m2"): 1}
+
+
 def _flush(w: World) -> Command:
     return None if w.system else w.users[0], w.program("flush"), NOTHING
 
@@ -127,6 +174,9 @@ SCENES = {
         Scene("drop-first", "sendmail, system mode, first mail ever", SUBMISSION, True, _no_drop, _sends(1), _to(1)),
         Scene("flush-own", "flush, user mode", DELIVERY, False, _own_queue, _flush, _delivered),
         Scene("flush", "flush as root, five mailboxes, an alias", DELIVERY, True, _two_letters, _flush, _delivered),
+        Scene("flush-retry", "flush as root, a mailbox broken", DELIVERY, True, _broken_mailbox, _flush, _all_three, _mend_mailbox),
+        Scene("flush-bounce", "flush as root, unknown users", DELIVERY, True, _unknown_user, _flush, _one_bounce),
+        Scene("flush-file", "flush as root, into an mbox file", DELIVERY, True, _files, _flush, _filed),
         Scene("attacked", "flush as root, attacked", ATTACKED, True, _first_mail, _flush, lambda _w: {}),
         Scene("newaliases", "newaliases", INDEX, True, _old_index, _newaliases, lambda _w: {}),
     )

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from . import probe, scenes, tracer
+from . import probe, scenes, stress, tracer
 from .world import World
 
 VERDICTS = {
@@ -61,6 +61,7 @@ class Case:
     at: int = 0
     disks: tuple[str, ...] = ()
     cut: bool = False
+    settled: str = ""  # the disk of "spool" or "homes" that has been written when the power fails
     reader: bool = False
     other: str = ""  # who acts in a pause
     mutant: str = ""
@@ -68,6 +69,7 @@ class Case:
     def __str__(self) -> str:
         words = [f"scene={self.scene}", f"fault={self.fault}", f"at={self.at}"]
         words += [f"disks={'+'.join(self.disks)}"] * bool(self.disks)
+        words += [f"settled={self.settled}"] * bool(self.settled)
         words += ["cut=yes"] * self.cut + ["reader=yes"] * self.reader
         words += [f"other={self.other}"] * bool(self.other) + [f"mutant={self.mutant}"] * bool(self.mutant)
         return " ".join(words)
@@ -82,6 +84,7 @@ class Case:
             at=int(words.get("at", "0")),
             disks=tuple(filter(None, words.get("disks", "").split("+"))),
             cut="cut" in words,
+            settled=words.get("settled", ""),
             reader="reader" in words,
             other=words.get("other", ""),
             mutant=words.get("mutant", ""),
@@ -193,6 +196,12 @@ class Stage:
                 raise AssertionError(f"not even a clean run is well: {clean}")
         return self._once(case, scene, other)
 
+    def stress(self, seconds: float) -> stress.Load:
+        """Put the world under load."""
+        self._set = ()
+        self.world.mutate("")
+        return stress.run(self.world, seconds)
+
     def _once(self, case: Case, scene: scenes.Scene, other: "Other") -> Outcome:
         w = self.world
         w.restore()
@@ -203,10 +212,11 @@ class Stage:
         result = w.trace(user, fault(case, lambda _call: troubles.extend(other.act(w))), argv, stdin)
         said = w.output()
         if case.cut:
-            w.power_cut()
+            w.power_cut(case.settled)
         expected = scene.expected(w) | other.expected(w, acted=result.struck is not None)
         if case.reader:
             w.read_mail()
+        scene.repair(w)
         troubles += _recover(w, scene)
         other.done()
         view = w.look()
@@ -295,11 +305,13 @@ def judge(
     verdicts |= _judge_afterwards(kind, view)
     if view.torn:
         verdicts.add("TRUNC")
-    if view.bounced:
+    # Who writes into a letter of theirs that it bounced gets the bounce.
+    if kind != scenes.ATTACKED and len(view.bounces) > sum(name.startswith("bounce-of-") for _, name in expected):
         verdicts.add("BOUNCED")
     if view.foreign:
         verdicts.add("FOREIGN")
-    if any(key not in expected for key in view.delivered if key[1] not in _AFTERWARDS):
+    strays = [key for key in view.delivered if key not in expected and key[1] not in _AFTERWARDS]
+    if any(kind != scenes.ATTACKED or not name.startswith("bounce-of-") for _, name in strays):
         verdicts.add("DUP")  # in a mailbox to which it was not sent
     return verdicts
 

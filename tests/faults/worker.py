@@ -1,6 +1,8 @@
 """Workers: processes with a world each, which play cases that they are given."""
 
+import atexit
 import ctypes
+import functools
 import os
 import pickle
 import queue
@@ -11,10 +13,13 @@ import sys
 import tempfile
 import threading
 import traceback
+import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from . import attacks, sweep, world
+from . import attacks, world
+from .stress import Load
+from .sweep import OTHERS, Case, Outcome, Stage, Tally
 
 _PR_SET_PDEATHSIG = 1
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -36,20 +41,21 @@ class Pool:
             each.close()
         shutil.rmtree(self._top, ignore_errors=True)
 
-    def play(self, cases: Iterable[sweep.Case]) -> Iterator[sweep.Outcome]:
-        """Play cases and yield their outcomes in any order."""
+    def play(self, cases: Iterable[Case]) -> Iterator[Outcome]:
+        """Play cases and yield their outcomes in any order; stop when nobody listens."""
         todo = iter(cases)
-        done: queue.SimpleQueue[sweep.Outcome | Exception | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Outcome | Exception | None] = queue.SimpleQueue()
         lock = threading.Lock()
+        enough = threading.Event()
 
         def drive(one: _Worker) -> None:
             try:
-                while True:
+                while not enough.is_set():
                     with lock:
                         case = next(todo, None)
                     if case is None:
                         break
-                    done.put(one.play(case))
+                    done.put(one.ask(case))
             except Exception as error:
                 done.put(error)
             done.put(None)
@@ -58,35 +64,68 @@ class Pool:
         for thread in threads:
             thread.start()
         running = len(threads)
-        while running:
-            outcome = done.get()
-            if outcome is None:
-                running -= 1
-            elif isinstance(outcome, Exception):
-                raise outcome
-            else:
-                yield outcome
+        try:
+            while running:
+                outcome = done.get()
+                if outcome is None:
+                    running -= 1
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    yield outcome
+        finally:
+            enough.set()
+            for thread in threads:
+                thread.join()
 
-    def sweep(self, title: str, case: sweep.Case, most: int = 0) -> sweep.Tally:
+    def sweep(self, title: str, case: Case, most: int = 0, near: str = "") -> Tally:
         """Play a case at every call, or at `most` of them, spread evenly, and count.
 
-        With a power cut the moment after the command's end is a point too.
+        With `near`, only calls with that in their label. With a power cut the moment after the
+        command's end is a point too.
         """
-        tally = sweep.Tally(title)
-        (clean,) = self.play([replace(case, at=0)])
-        length = clean.calls + case.cut
-        points = spread(length, most)
-        for outcome in self.play(replace(case, at=number) for number in points):
+        tally = Tally(title)
+        for outcome in self.play(self.points(case, most, near)):
             if outcome.struck or case.cut:
                 tally.add(outcome)
         return tally
 
+    def first_bad(self, case: Case, near: str = "") -> Outcome | None:
+        """Play a case at every call until something is wrong; return that."""
+        for outcome in self.play(self.points(case, 0, near)):
+            if outcome.verdicts:
+                return outcome
+        return None
+
+    def points(self, case: Case, most: int, near: str) -> list[Case]:
+        """Return the cases of a sweep."""
+        (clean,) = self.play([replace(case, at=0)])
+        if clean.verdicts:
+            return [replace(case, at=0)]  # a mutant that not even runs
+        labels = [*clean.trace, "end"] if case.cut else clean.trace
+        numbers = [number for number, label in enumerate(labels, 1) if near in label]
+        return [replace(case, at=numbers[place]) for place in spread(len(numbers), most)]
+
+    def stress(self, seconds: float) -> Load:
+        """Put one world under load."""
+        load = self._workers[0].ask(seconds)
+        assert isinstance(load, Load)
+        return load
+
+
+@functools.cache
+def shared(size: int) -> Pool:
+    """Return the pool of this process, made at first use and closed at exit."""
+    pool = Pool(size)
+    atexit.register(pool.close)
+    return pool
+
 
 def spread(length: int, most: int) -> list[int]:
-    """Return 1 to `length`, or `most` of them with both ends."""
+    """Return 0 up to `length`, or `most` of these with both ends."""
     if most < 2 or length <= most:
-        return list(range(1, length + 1))
-    return [1 + number * (length - 1) // (most - 1) for number in range(most)]
+        return list(range(length))
+    return [number * (length - 1) // (most - 1) for number in range(most)]
 
 
 class _Worker:
@@ -102,15 +141,16 @@ class _Worker:
             start_new_session=True,
         )
 
-    def play(self, case: sweep.Case) -> sweep.Outcome:
+    def ask(self, question: object) -> typing.Any:
+        """Have a case played, or a world put under load."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        pickle.dump(case, self._process.stdin)
+        pickle.dump(question, self._process.stdin)
         self._process.stdin.flush()
         answer = pickle.load(self._process.stdout)
-        if isinstance(answer, sweep.Outcome):
-            return answer
-        raise RuntimeError(f"{case}\n{answer}")
+        if isinstance(answer, str):
+            raise RuntimeError(f"{question}\n{answer}")
+        return answer
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -131,7 +171,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever the programs print is no outcome
     world.enter()
     here = world.World(top)
-    stage = sweep.Stage(here, sweep.OTHERS | attacks.ATTACKS)
+    stage = Stage(here, OTHERS | attacks.ATTACKS)
     try:
         while True:
             try:
@@ -139,7 +179,7 @@ def main() -> None:
             except EOFError:
                 break
             try:
-                answer = stage.play(case)
+                answer: object = stage.play(case) if isinstance(case, Case) else stage.stress(case)
             except Exception:
                 answer = traceback.format_exc()
             pickle.dump(answer, sink)

@@ -139,8 +139,10 @@ class World:
             shutil.rmtree(self.one, ignore_errors=True)
             _clone(f"{self.top}/kept", self.one)
 
-    def power_cut(self) -> None:
-        """Lose the power, and boot."""
+    def power_cut(self, settled: str) -> None:
+        """Lose the power, and boot; one disk may have been written to the end before."""
+        if settled:
+            self.disks[0 if settled == "spool" else 1].settle()
         disk.cut(self.disks)
         with open(f"{self.top}/boot_id", "w", encoding="ascii") as file:
             file.write(f"{uuid.uuid4()}\n")
