@@ -330,7 +330,10 @@ def _replace(path: str, text: str, mode: int = 0o600) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(f"{path}.new", path)
+    try:
+        os.rename(f"{path}.new", path)
+    except FileNotFoundError:
+        return  # another flush was here at the same time, with the same text
 
 
 def tell_users(spool: Spool) -> None:
