@@ -7,6 +7,7 @@ deliveries it was given.
 """
 
 import errno
+import gc
 import json
 import os
 import pickle
@@ -216,9 +217,12 @@ def _reap(pid: int) -> int:
 def _fork(out: int, serve: Callable[[], None]) -> int:
     """Start a child that runs serve() with no descriptor of ours but `out`; return its pid."""
     sys.stdout.flush()
+    # A collection in the child would touch, and so copy, every object of the parent.
+    gc.freeze()
     pid = os.fork()
     if pid:
         return pid
+    gc.disable()
     status = 70
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP):
@@ -258,10 +262,15 @@ def _serve(channel: socket.socket, user: Identity) -> None:
             replace(d, content=replace(d.content, fd=next(given))) if d.content.fd >= 0 else d
             for d in batch
         ]
+        lines: list[str] = []
         for number, outcome in TRANSPORTS[kind](batch):
             words = printable(outcome.words)[:_WORDS]
-            line = f"{number}\t{outcome.status}\t{outcome.dsn}\t{words}\n"
-            channel.sendall(line.encode("utf-8", "replace"))
+            lines.append(f"{number}\t{outcome.status}\t{outcome.dsn}\t{words}\n")
+            # A Maildir's outcomes come in groups; to wake the parent for each costs more.
+            if kind != "maildir" or len(lines) == maildir.GROUP:
+                channel.sendall("".join(lines).encode("utf-8", "replace"))
+                lines = []
+        channel.sendall("".join(lines).encode("utf-8", "replace"))
         for fd in fds:
             os.close(fd)
 
