@@ -12,6 +12,8 @@ sender ("=") differs from the caller's own name (empty).
 from pymail.errors import DataError
 
 _HEAD = 7
+_UID = 10
+"""Digits of a uid: int() raises an error for thousands."""
 
 
 class Envelope:
@@ -88,7 +90,9 @@ def encode(envelope: Envelope) -> bytes:
 def decode(data: bytes, count: int) -> Envelope:
     """Return the envelope of `count` recipients.  Raise DataError where `data` is not one."""
     fields = data.decode("utf-8", "surrogateescape").split("\0")
-    if len(fields) != _HEAD + 3 * count + 1 or fields[-1] or not fields[0].isdecimal():
+    # What encode() would have refused was written by nobody who means well.
+    broken = b"\n" in data or b"\r" in data or len(fields[0]) > _UID or not fields[0].isdecimal()
+    if broken or len(fields) != _HEAD + 3 * count + 1 or fields[-1]:
         raise DataError("damaged envelope")
     uid, sender, full_name, body, ret, envid, kind = fields[:_HEAD]
     return Envelope(

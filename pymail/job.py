@@ -18,7 +18,7 @@ from pymail.active import Active
 from pymail.bounce import DELAYED, FAILED, RELAYED, Failure, Returned, report
 from pymail.config import Config
 from pymail.envelope import Envelope
-from pymail.errors import TempError
+from pymail.errors import MailError
 from pymail.log import Log
 from pymail.outcome import Outcome, bounced
 from pymail.route import Router, Target
@@ -45,6 +45,10 @@ from pymail.users import User, user_of
 
 INLINE = 1 << 16
 """Bytes of a message that is handed to an agent as it is; a larger one by its descriptor."""
+
+MOST_PLANNED = 20000
+"""Targets of one attempt; recipients beyond them wait for the next one, so that a message to a
+thousand lists of a thousand fills neither our memory nor our day."""
 
 _AND = "\x1f"
 """Between the targets of one "reported"."""
@@ -112,7 +116,8 @@ class Job:
         self._remember(active.attempts())
         self._plans: dict[int, list[Target]] = {}
         self._steps: dict[str, _Step] = {}
-        self._waiting = 0
+        self._room = MOST_PLANNED
+        self._running: dict[int, _Step] = {}
         self._trouble = ""
         self._fields, self._body = message.split(active.header())
         if active.head.flag == NEW:
@@ -127,22 +132,26 @@ class Job:
         open_states = {i: active.state(i) for i in active.waiting()}
         indexes = [i for i, state in open_states.items() if state != HELD]
         doubtful = {i for i in indexes if open_states[i] == ATTEMPTED}
-        active.begin(indexes)
         fields = self._fields
         delivered_to = {address.fold(_text(v)) for v in message.values(fields, b"delivered-to")}
         hops = sum(1 for f in fields if f.name == b"received")
-        for index in indexes:
-            self._plan(index, hops, delivered_to)
+        # Where there is no room for all, each attempt begins with others.
+        shift = active.head.attempts * MOST_PLANNED % max(len(indexes), 1)
+        for index in indexes[shift:] + indexes[:shift]:
+            if self._room > 0:
+                self._plan(index, hops, delivered_to)
+        active.begin(sorted(self._plans))
         content = None
         for step in self._steps.values():
             if step.outcome is not None:
                 continue
+            step.indexes.sort()  # the bytes of a message are the same at every attempt
             if content is None:
                 content = self._content(self._header())
             step.delivery = self._delivery(
                 number(), step, content, doubtful=not doubtful.isdisjoint(step.indexes)
             )
-            self._waiting += 1
+            self._running[step.delivery.number] = step
             yield step.target.kind, step.delivery
         for step in self._steps.values():
             if step.outcome is not None:
@@ -151,13 +160,12 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether every delivery has its outcome."""
-        return self._waiting == 0
+        return not self._running
 
     def hear(self, delivery: Delivery, outcome: Outcome) -> None:
         """Record the outcome of one delivery."""
-        step = next(s for s in self._steps.values() if s.delivery is delivery)
+        step = self._running.pop(delivery.number)
         step.outcome = outcome
-        self._waiting -= 1
         try:
             self._record(step)
         except OSError as error:
@@ -172,7 +180,7 @@ class Job:
         try:
             if not self._trouble:
                 self._finish()
-        except (OSError, TempError) as error:
+        except (OSError, MailError) as error:
             self._trouble = str(error)
         if self._trouble:
             text = f"warning: {self.active.qid}: cannot record: {self._trouble}"
@@ -194,7 +202,7 @@ class Job:
         late: list[Failure] = []
         failures: list[_Failed] = []
         states: dict[int, bytes] = {}
-        for index in self._plans:
+        for index in sorted(self._plans):
             states[index] = self._settle(index, late, failures, old=old)
         if failures and not self._report_failures(failures):
             states.update((failed.index, HELD) for failed in failures)
@@ -264,6 +272,7 @@ class Job:
 
     def _plan(self, index: int, hops: int, delivered_to: set[str]) -> None:
         targets = self._run.router.plan(self._recipients[index])
+        self._room -= len(targets)
         self._plans[index] = targets
         for target in targets:
             if (index, target.name) in self._done:

@@ -24,6 +24,8 @@ PLAIN = rf"{_MAILBOX}(?:[ \t]*,[ \t]*{_MAILBOX})*"
 NAME_LIMIT = 200
 """Characters that are looked at to tell a name from a member."""
 
+_ADDRESS_LIMIT = 2000
+
 _plain = re.compile(rf"[ \t]*{PLAIN}[ \t\r]*").fullmatch
 _between = re.compile(r"[\s,;>]+").match
 _quoted = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL).match
@@ -226,7 +228,8 @@ def _step(text: str, at: int) -> int:
     if c == "(":
         return _comment_end(text, at)
     if c in "<[":
-        end = text.find(">" if c == "<" else "]", at)
+        # No address is longer; without a bound, hostile text would take minutes.
+        end = text.find(">" if c == "<" else "]", at, at + _ADDRESS_LIMIT)
         return end + 1 if end > 0 else at + 1
     return at + (2 if c == "\\" else 1)
 

@@ -114,7 +114,9 @@ def split(data: bytes) -> tuple[list[Field], int]:
         if line[0] in b" \t":
             if not fields:
                 return fields, at
-            fields[-1].raw += b"\n" + line
+            # All folds at once: one by one, a field of many takes a time that grows squared.
+            end = _folds_end(data, end, limit)
+            fields[-1].raw += b"\n" + data[at:end]
         else:
             name, colon, _ = line.partition(b":")
             bare = name.rstrip(b" \t")
@@ -124,6 +126,15 @@ def split(data: bytes) -> tuple[list[Field], int]:
             fields.append(Field(bare.lower(), raw))
         at = end + 1
     return fields, min(at, len(data))
+
+
+def _folds_end(data: bytes, end: int, limit: int) -> int:
+    """Return where the last of the continuation lines ends of which one ends at `end`."""
+    while end + 1 < limit and data[end + 1] in b" \t":
+        end = data.find(b"\n", end + 1)
+        if end < 0:
+            return len(data)
+    return end
 
 
 def values(fields: "Iterable[Field]", name: bytes) -> list[bytes]:

@@ -1,9 +1,15 @@
 """What a hostile or unlucky user can do to others' mail: found by reading, kept as tests."""
 
+import os
+import time
+from binascii import crc32
 from pathlib import Path
 
 import pytest
 from machine import Machine
+
+from pymail.envelope import Envelope, encode
+from pymail.spool import MAGIC, TODO, make_id
 
 LETTER = b"Subject: hello\n\nIt works.\n"
 
@@ -45,3 +51,111 @@ def test_a_forward_that_multiplies_does_not_hang_the_run(machine: Machine) -> No
     machine.send("alice", LETTER, "bob")
     machine.run("root", "flush", timeout=20)
     assert len(machine.mail("bob")) == 1
+
+
+# Queue files that no sendmail has written
+
+
+def forge(
+    recipients: list[str],
+    *,
+    sender: str | None = None,
+    body: bytes = LETTER,
+    tail: bytes = b"",
+    change: tuple[bytes, bytes] = (b"", b""),
+) -> str:
+    """Put a queue file of alice's with a right checksum into her drop directory; return its id."""
+    envelope = encode(Envelope(1001, recipients, sender=sender)).replace(*change)
+    now = time.time_ns() // 1000
+    before = b"%b%06x %08x %012x " % (MAGIC, len(recipients), len(envelope), len(body))
+    after = b" %014x   \n" % now
+    crc = crc32(after, crc32(before, crc32(body, crc32(envelope))))
+    marks = b"-00" + TODO * len(recipients) + b"\n"
+    drop = Path("/var/spool/pymail/drop/u1001")
+    drop.mkdir(mode=0o700, exist_ok=True)
+    os.chown(drop, 1001, 1001)
+    path = drop / make_id(now, os.urandom(5), 1001)
+    path.write_bytes(before + b"%08x" % crc + after + marks + envelope + body + tail)
+    os.chown(path, 1001, 1001)
+    return path.name
+
+
+def harmless(machine: Machine, within: float = 60, memory: int = 250) -> None:
+    """Flush, and see that somebody else's letter came; `memory` in MiB."""
+    machine.send("carol", LETTER, "bob")
+    limit = f"--as={memory << 20}"
+    done = machine.run("root", "prlimit", limit, "flush", cwd="/", timeout=within)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(machine.mail("bob")) == 1
+    listed = machine.run("root", "mailq")
+    assert (listed.returncode, listed.stderr) == (0, b"")
+
+
+DIGITS = b"9" * 5000
+
+
+def test_a_forged_history_stops_nobody(machine: Machine) -> None:
+    """A number that int() refuses is no number."""
+    forge(["nosuch"], tail=DIGITS + b"\t0\tsent\t2.0.0\tx\ty\n0\t" + DIGITS + b"\tsent\t\t\t\n")
+    harmless(machine)
+
+
+def test_a_forged_uid_stops_nobody(machine: Machine) -> None:
+    """The same in the envelope."""
+    forge(["nosuch"], change=(b"1001\0", DIGITS + b"\0"))
+    harmless(machine)
+
+
+def test_a_sender_of_two_lines_stops_nobody_and_forges_no_header(machine: Machine) -> None:
+    """The report on such a letter cannot be queued, and its Return-Path would be two fields."""
+    forge(["nosuch", "alice"], sender="aXb", change=(b"aXb", b"a\nX-Forged: b"))
+    harmless(machine)
+    assert b"X-Forged" not in everything(machine, "alice")
+
+
+def test_a_sender_too_long_for_a_report_stops_nobody(machine: Machine) -> None:
+    """The envelope of the report would be larger than any envelope may be."""
+    forge(["nosuch"], sender="a" * ((1 << 22) - 40))
+    harmless(machine, memory=400)
+
+
+def test_a_size_below_zero_is_damage(machine: Machine) -> None:
+    """The message would end before it begins."""
+    name = forge(["alice"], body=b"", change=(b"", b""))
+    path = Path("/var/spool/pymail/drop/u1001", name)
+    data = path.read_bytes()
+    path.write_bytes(data[:24] + b"-%011x" % 5 + data[36:])
+    harmless(machine)
+    assert f"{name}.damaged" in machine.queue()
+
+
+def test_a_header_of_half_a_million_folds_is_read_at_once(machine: Machine) -> None:
+    """Joining them one by one takes ten seconds."""
+    forge(["alice"], body=b"X: y\n" + b" \n" * 500000 + b"\nbody\n")
+    harmless(machine, within=6)
+    (letter,) = machine.mail("alice")
+    assert letter.body == b"body\n"
+
+
+def test_a_long_header_for_many_files_is_in_memory_once(machine: Machine) -> None:
+    """Each of 900 targets once had a copy of the header."""
+    files = "".join(f"/home/alice/f{number}\n" for number in range(900))
+    machine.write("alice", ".forward", files)
+    forge(["alice"], body=b"X: " + b"y" * 900000 + b"\n\nbody\n")
+    harmless(machine)
+    assert len(list(Path("/home/alice").glob("f*"))) == 900
+
+
+def test_many_recipients_of_many_members_are_done_in_parts(machine: Machine) -> None:
+    """Two thousand times oneself, and each of them nine hundred others."""
+    machine.write("alice", ".forward", "".join(f"x{number}@a.example\n" for number in range(900)))
+    forge(["alice"] * 2000)
+    harmless(machine)
+
+
+def test_a_hostile_include_file_is_read_quickly(machine: Machine) -> None:
+    """A million brackets that never close."""
+    machine.write("alice", "list", "a " + "<" * 1000000 + "\n")
+    machine.write("alice", ".forward", ":include:/home/alice/list\n")
+    machine.send("alice", LETTER, "alice")
+    harmless(machine, within=10, memory=400)

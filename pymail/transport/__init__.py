@@ -31,6 +31,7 @@ class Content:
     """The message of a delivery: `header` (complete, with its last LF) and the body.
 
     The body is `body` where it is at hand, else `size` bytes at `offset` of descriptor `fd`.
+    `prefix` is what stands before the header for this recipient only: all else is shared.
     """
 
     header: bytes
@@ -38,13 +39,14 @@ class Content:
     fd: int = -1
     offset: int = 0
     size: int = 0
+    prefix: bytes = b""
 
     def pieces(self) -> Iterator[bytes]:
         """Yield header, empty line and body, in pieces of at most 1 MiB."""
         if self.fd < 0:
-            yield self.header + b"\n" + self.body
+            yield self.prefix + self.header + b"\n" + self.body
             return
-        yield self.header + b"\n"
+        yield self.prefix + self.header + b"\n"
         at, end = self.offset, self.offset + self.size
         while at < end:
             piece = os.pread(self.fd, min(1 << 20, end - at), at)
