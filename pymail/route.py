@@ -25,6 +25,9 @@ MOST_TARGETS = 1000
 MOST_MEMBERS = 10 * MOST_TARGETS
 """Few names that all lead to each other have few targets but no end of ways to them."""
 
+MOST_INCLUDES = 100
+"""Each is a file to be read as somebody; a recipient has fewer members where there are some."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -282,6 +285,9 @@ class Router:
         yield from self._user(recipient, base, extension, here.then(f"\\{local}"), final=True)
 
     def _include(self, recipient: str, path: str, here: _Here) -> Iterator[Target]:
+        self._members += MOST_MEMBERS // MOST_INCLUDES
+        if self._members > MOST_MEMBERS:
+            raise _TooManyError
         lines = self._world.include(path, here.reader)
         here = here.then(f":include:{path}", origin="include", depth=here.depth + 1)
         if lines.trouble or lines.items is None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
+from typing import Any
 
 from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
@@ -15,6 +16,8 @@ from pymail.identity import Identity, lookup
 from pymail.route import Lines
 
 _INCLUDE_LIMIT = 1 << 20
+MOST_REMEMBERED = 10000
+MOST_FILES = 100
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -47,12 +50,14 @@ class Machine:
     def alias(self, key: str) -> Entry | None:
         """Return the alias of that name."""
         if key not in self._entries:
+            _keep_small(self._entries)
             self._entries[key] = self._aliases.lookup(key)
         return self._entries[key]
 
     def user(self, name: str) -> Identity | None:
         """Return the user of that name."""
         if name not in self._users:
+            _keep_small(self._users)
             self._users[name] = lookup(name)
         return self._users[name]
 
@@ -64,6 +69,7 @@ class Machine:
         """Return the user's .forward, read with the user's rights."""
         key = (user.name, extension)
         if key not in self._forwards:
+            _keep_small(self._forwards)
             self._forwards[key] = self._read_forward(user, extension)
         return self._forwards[key]
 
@@ -74,6 +80,7 @@ class Machine:
         """
         key = (path, reader.name if reader else "")
         if key not in self._includes:
+            _keep_small(self._includes, MOST_FILES)
             self._includes[key] = self._read_include(path, reader)
         return self._includes[key]
 
@@ -117,7 +124,8 @@ class Machine:
         try:
             owner = os.lstat(path).st_uid if reader is None else -1
             as_whom = reader or self._reader(path, owner)
-            owned, text, trouble = self._ask(as_whom, lambda: read_include(path))
+            limit = forward.LIMIT if reader else _INCLUDE_LIMIT
+            owned, text, trouble = self._ask(as_whom, lambda: read_include(path, limit))
         except OSError as error:
             return Lines(path, trouble=error.strerror or "cannot be read")
         if trouble:
@@ -174,16 +182,22 @@ def read_forward(user: Identity, files: list[str]) -> list[str]:
     return ["", "", "", ""]
 
 
-def read_include(path: str) -> list[str]:
+def read_include(path: str, limit: int) -> list[str]:
     """Return [owner, text, trouble] of an include file; runs as whoever may read it."""
     fd = os.open(path, _READ)
     with open(fd, "rb") as file:
         status = os.fstat(fd)
         why = unsafe_include(status)
-        data = b"" if why else file.read(_INCLUDE_LIMIT + 1)
-    if len(data) > _INCLUDE_LIMIT:
-        why = f"larger than {_INCLUDE_LIMIT} bytes"
+        data = b"" if why else file.read(limit + 1)
+    if len(data) > limit:
+        why = f"larger than {limit} bytes"
     return [str(status.st_uid), data.decode("utf-8", "surrogateescape"), why]
+
+
+def _keep_small(cache: dict[Any, Any], most: int = MOST_REMEMBERED) -> None:
+    """Forget everything once there is too much: names that nobody has come without end."""
+    if len(cache) >= most:
+        cache.clear()
 
 
 def _only_root_writes(path: str) -> bool:

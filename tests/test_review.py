@@ -1,5 +1,6 @@
 """What a hostile or unlucky user can do to others' mail: found by reading, kept as tests."""
 
+import errno
 import os
 import time
 from binascii import crc32
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from machine import Machine
 
+from pymail import agent, config, world
 from pymail.envelope import Envelope, encode
+from pymail.identity import Identity
 from pymail.spool import MAGIC, TODO, make_id
 
 LETTER = b"Subject: hello\n\nIt works.\n"
@@ -153,9 +156,40 @@ def test_many_recipients_of_many_members_are_done_in_parts(machine: Machine) -> 
     harmless(machine)
 
 
-def test_a_hostile_include_file_is_read_quickly(machine: Machine) -> None:
-    """A million brackets that never close."""
+def test_hostile_include_files_are_read_quickly(machine: Machine) -> None:
+    """Brackets that never close, in as many files as a .forward can name."""
+    lines = []
+    for number in range(1000):
+        machine.write("alice", f"list{number}", "a " + "<" * 60000 + "\n" if number < 20 else "x\n")
+        lines.append(f":include:/home/alice/list{number}\n")
+    machine.write("alice", ".forward", "".join(lines))
+    machine.send("alice", LETTER, "alice")
+    harmless(machine, within=25)
+
+
+def test_a_large_include_file_of_a_user_is_not_read(machine: Machine) -> None:
+    """What a .forward names may not be larger than a .forward."""
     machine.write("alice", "list", "a " + "<" * 1000000 + "\n")
     machine.write("alice", ".forward", ":include:/home/alice/list\n")
     machine.send("alice", LETTER, "alice")
-    harmless(machine, within=10, memory=400)
+    harmless(machine, within=10)
+    assert b"larger than 65536 bytes" in machine.run("root", "mailq").stdout
+
+
+def test_a_user_who_stops_each_agent_is_waited_for_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every extension has a .forward of its own to ask for, and each took twenty seconds."""
+    asked = []
+
+    def stopped(user: Identity, _: object) -> list[str]:
+        asked.append(user.name)
+        raise OSError(errno.ETIMEDOUT, "no answer")
+
+    monkeypatch.setattr(agent, "ask", stopped)
+    here = world.open_machine(config.here(str(machine.spool)), str(machine.spool))
+    for name in ("alice", "alice", "bob", "alice"):
+        user = here.user(name)
+        assert user is not None
+        assert "no answer" in here.forward(user, f"{len(asked)}").trouble
+    assert asked == ["alice", "bob"]
