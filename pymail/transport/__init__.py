@@ -6,6 +6,7 @@ file or command it is (see agent.py), knows nothing of the queue, and never rais
 other side did.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ __all__ = [
     "Transport",
     "bounced",
     "deferred",
+    "failed",
     "kept",
     "sent",
 ]
@@ -87,3 +89,20 @@ class Delivery:
 
 
 Transport = Callable[[Sequence[Delivery]], Iterator[tuple[int, Outcome]]]
+
+_LOCAL_TROUBLE = {
+    errno.ENOSPC: "4.3.1",
+    errno.EDQUOT: "4.2.2",
+    errno.EFBIG: "4.2.2",
+    errno.EIO: "4.3.0",
+    errno.EMFILE: "4.3.0",
+    errno.ENFILE: "4.3.0",
+    errno.ENOMEM: "4.3.0",
+    errno.EROFS: "4.3.0",
+}
+
+
+def failed(words: str, error: OSError) -> Outcome:
+    """Return the outcome of a delivery to a file: trouble of this machine never bounces."""
+    code = _LOCAL_TROUBLE.get(error.errno or 0)
+    return kept(code, words) if code else deferred("4.2.0", words)

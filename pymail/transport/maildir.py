@@ -12,20 +12,10 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from pymail.transport import Delivery, Outcome, deferred, kept, sent
+from pymail.transport import Delivery, Outcome, failed, sent
 
 GROUP = 64
 """Files that are written before they are synced together."""
-
-_LOCAL_TROUBLE = {
-    errno.ENOSPC: "4.3.1",
-    errno.EDQUOT: "4.2.2",
-    errno.EIO: "4.3.0",
-    errno.EMFILE: "4.3.0",
-    errno.ENFILE: "4.3.0",
-    errno.ENOMEM: "4.3.0",
-    errno.EROFS: "4.3.0",
-}
 
 
 def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
@@ -176,6 +166,4 @@ def _make(path: str) -> None:
 
 
 def _trouble(path: str, error: OSError) -> Outcome:
-    words = f"cannot deliver to {path}: {error.strerror}"
-    code = _LOCAL_TROUBLE.get(error.errno or 0)
-    return kept(code, words) if code else deferred("4.2.0", words)
+    return failed(f"cannot deliver to {path}: {error.strerror}", error)

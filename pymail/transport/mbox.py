@@ -22,19 +22,8 @@ from itertools import chain
 
 from pymail.address import quote
 from pymail.errors import printable
-from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept, sent
+from pymail.transport import Content, Delivery, Outcome, bounced, deferred, failed, sent
 from pymail.transport.lock import BusyError, Lock
-
-_LOCAL_TROUBLE = {
-    errno.ENOSPC: "4.3.1",
-    errno.EDQUOT: "4.2.2",
-    errno.EIO: "4.3.0",
-    errno.EMFILE: "4.3.0",
-    errno.ENFILE: "4.3.0",
-    errno.ENOMEM: "4.3.0",
-    errno.EROFS: "4.3.0",
-    errno.EFBIG: "4.2.2",
-}
 
 _AT_ONCE = 1 << 20
 """Bytes of a message that is written with one call; a bigger one goes piece by piece."""
@@ -232,5 +221,4 @@ def _failed(path: str, error: OSError) -> Outcome:
     words = f"cannot append message to file {path}: {error.strerror}"
     if error.errno in _NOT_A_MAILBOX:
         return bounced("5.2.0", words)
-    code = _LOCAL_TROUBLE.get(error.errno or 0)
-    return kept(code, words) if code else deferred("4.2.0", words)
+    return failed(words, error)
