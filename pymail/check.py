@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pymail import aliascheck, aliases, config, peek, schedule, world
 from pymail.config import Config
-from pymail.errors import MailError
+from pymail.errors import MailError, TempError
 from pymail.explain import end
 from pymail.route import Router
 from pymail.spool import NEVER, Spool
@@ -200,7 +200,7 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
 def _entries(spool: Spool) -> list[tuple[str, int]]:
     try:
         return spool.entries()
-    except OSError:
+    except TempError:
         return []  # not ours to see, or told already
 
 

@@ -69,8 +69,8 @@ def test_a_mailbox_separator_is_dropped(line):
     assert parts(line + b"A: 1\n\nFrom here\n") == ([b"A: 1"], b"From here\n")
 
 
-def test_a_message_of_only_a_separator_has_nothing():
-    assert parts(b"From alice") == ([], b"")
+def test_a_separator_without_its_line_end_is_text():
+    assert parts(b"From alice") == ([], b"From alice")
 
 
 def test_a_header_without_a_body_and_without_a_last_line_end():
