@@ -36,6 +36,9 @@ not be able to fill our memory."""
 
 _GLANCE = 16
 
+STATUS_LIMIT = 1 << 24
+"""Bytes of a user's `.status`; one who has more in the queue is told of the oldest."""
+
 MARGIN = 300
 """Seconds that a batch may take besides what its commands may take."""
 
@@ -338,13 +341,9 @@ def _replace(path: str, text: str, mode: int = 0o600) -> None:
 
 def tell_users(spool: Spool) -> None:
     """Write for each user what is queued of that user's mail, for mailq."""
-    packed: dict[int, list[bytes]] = {}
+    queued: dict[int, list[tuple[str, int]]] = {}
     for qid, due in spool.entries():
-        if uid_of(qid):
-            try:
-                packed.setdefault(uid_of(qid), []).append(_packed(spool, qid, due))
-            except (OSError, DataError):
-                continue  # delivered or set aside meanwhile
+        queued.setdefault(uid_of(qid), []).append((qid, due))
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     for name in os.listdir(f"{spool.path}/drop"):
         try:
@@ -354,11 +353,26 @@ def tell_users(spool: Spool) -> None:
         try:
             uid = os.fstat(fd).st_uid
             if name == f"u{uid}":
-                _write_status(fd, uid, b"".join(packed.get(uid, [])))
+                _write_status(fd, uid, _told(spool, queued.get(uid, [])))
         except OSError:
             continue  # its owner plays tricks, or has just been here
         finally:
             os.close(fd)
+
+
+def _told(spool: Spool, entries: list[tuple[str, int]]) -> bytes:
+    """Return what a user is told of these messages, as much as STATUS_LIMIT holds."""
+    packed: list[bytes] = []
+    room = STATUS_LIMIT
+    for qid, due in entries:
+        try:
+            packed.append(_packed(spool, qid, due))
+        except (OSError, DataError):
+            continue  # delivered or set aside meanwhile
+        room -= len(packed[-1])
+        if room < 0:
+            break
+    return b"".join(packed)
 
 
 def _packed(spool: Spool, qid: str, due: int) -> bytes:

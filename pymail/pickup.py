@@ -15,7 +15,8 @@ import fcntl
 import os
 import stat
 
-from pymail.spool import Spool, is_id, uid_of
+from pymail.errors import DataError
+from pymail.spool import FIXED, Spool, is_id, uid_of, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ def adopt(spool: Spool, warn: "Warn") -> list[str]:
     try:
         _recover(spool, queue)
         counts: dict[int, int] = {}
-        for qid, _ in spool.entries():
-            counts[uid_of(qid)] = counts.get(uid_of(qid), 0) + 1
+        for each in _listdir(spool.queue):
+            qid = each.removesuffix(".damaged")
+            if is_id(qid):
+                counts[uid_of(qid)] = counts.get(uid_of(qid), 0) + 1
         adopted: list[str] = []
         for name in sorted(_listdir(f"{spool.path}/drop")):
             adopted += _directory(spool, queue, name, counts, warn)
@@ -208,8 +211,19 @@ def _finish(queue: int, fd: int, file: str, temporary: str) -> None:
         _copy(queue, fd, file)
         os.unlink(temporary, dir_fd=queue)
         return
+    _cut(fd)
     os.utime(fd)
     os.rename(temporary, file, src_dir_fd=queue, dst_dir_fd=queue)
+
+
+def _cut(fd: int) -> None:
+    """Take away what follows the message: the tail is ours to write, and its length ours."""
+    try:
+        end = whole(os.pread(fd, FIXED, 0))
+    except DataError:
+        return  # flush sets it aside
+    if os.fstat(fd).st_size > end:
+        os.truncate(f"/proc/self/fd/{fd}", end)
 
 
 def _alone(fd: int) -> bool:
@@ -229,7 +243,7 @@ def _copy(queue: int, fd: int, file: str) -> None:
         os.unlink(name, dir_fd=queue)
     except FileNotFoundError:
         pass
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     out = os.open(name, flags, 0o600, dir_fd=queue)
     try:
         size = os.fstat(fd).st_size
@@ -241,6 +255,7 @@ def _copy(queue: int, fd: int, file: str) -> None:
             at += len(piece)
             while piece:
                 piece = piece[os.write(out, piece) :]
+        _cut(out)
         os.fsync(out)
     except OSError:
         os.unlink(name, dir_fd=queue)

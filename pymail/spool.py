@@ -65,6 +65,9 @@ NEVER = 0x7FFFFFFF
 MOST_DIGITS = 20
 """Length of a number in a tail, which the sender of the message may have written."""
 
+MOST_SHOWN = 1 << 20
+"""Bytes of a tail that mailq reads."""
+
 DEFAULT_SIZE_LIMIT = 10240000
 MOST_RECIPIENTS = 100000
 ENVELOPE_LIMIT = 1 << 22
@@ -158,6 +161,15 @@ class Head:
         if not 0 < count <= MOST_RECIPIENTS or not 0 < length <= ENVELOPE_LIMIT:
             raise DataError("damaged queue file")
         return FIXED + MARKS + count + length
+
+
+def whole(fixed: bytes) -> int:
+    """Return where the message ends, from the first 64 bytes of the file.  Raise DataError."""
+    try:
+        size = int(fixed[24:36], 16)
+    except ValueError:
+        raise DataError("damaged queue file") from None
+    return Head.length(fixed) + max(size, 0)
 
 
 class Attempt:
@@ -337,8 +349,9 @@ def read(path: str, qid: str) -> Entry:
             data += os.pread(fd, need - len(data), len(data))
         head = Head(data)
         status = os.fstat(fd)
-        size = min(max(status.st_size - head.tail, 0), 1 << 24)
-        tail = os.pread(fd, size, head.tail) if size else b""
+        # The end of it, where the latest reasons are.
+        start = max(head.tail, status.st_size - MOST_SHOWN)
+        tail = os.pread(fd, MOST_SHOWN, start)
         return Entry(qid, int(status.st_mtime), head, attempts(tail))
     finally:
         os.close(fd)

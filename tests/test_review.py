@@ -4,15 +4,16 @@ import errno
 import os
 import time
 from binascii import crc32
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from machine import Machine
 
-from pymail import agent, config, world
+from pymail import agent, config, flush, pickup, world
 from pymail.envelope import Envelope, encode
 from pymail.identity import Identity
-from pymail.spool import MAGIC, TODO, make_id
+from pymail.spool import MAGIC, TODO, Spool, make_id, unpack
 
 LETTER = b"Subject: hello\n\nIt works.\n"
 
@@ -193,3 +194,43 @@ def test_a_user_who_stops_each_agent_is_waited_for_once(
         assert user is not None
         assert "no answer" in here.forward(user, f"{len(asked)}").trouble
     assert asked == ["alice", "bob"]
+
+
+def test_what_users_are_told_of_the_queue_is_bounded(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred messages with envelopes of four megabytes were in memory at once."""
+    names = [forge(["x" * 1000]) for _ in range(6)]
+    spool = Spool(str(machine.spool))
+    pickup.adopt(spool, pytest.fail)
+    monkeypatch.setattr(flush, "STATUS_LIMIT", 3000)
+    flush.tell_users(spool)
+    told = Path("/var/spool/pymail/drop/u1001/.status").read_bytes()
+    assert [entry.qid for entry in unpack(told)] == names[:3]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_history_that_a_user_has_written_is_cut_off(machine: Machine, *, held: bool) -> None:
+    """It would fill the memory of the run; whether the file is copied makes no difference."""
+    name = forge(["alice"], tail=b"1\t0\tsent\t2.0.0\tx\ty\n")
+    path = Path("/var/spool/pymail/drop/u1001", name)
+    size = path.stat().st_size
+    with path.open("r+b") if held else nullcontext():
+        assert pickup.adopt(Spool(str(machine.spool)), pytest.fail) == [name]
+    taken = machine.spool / "queue" / name
+    assert taken.read_bytes().endswith(LETTER)
+    assert taken.stat().st_size == size - len(b"1\t0\tsent\t2.0.0\tx\ty\n")
+
+
+def test_damaged_files_count_among_what_a_user_may_have_queued(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are never deleted, so they must not come without end."""
+    monkeypatch.setattr(pickup, "MOST_QUEUED", 2)
+    for _ in range(2):
+        forge(["alice"], change=(b"1001\0", b"10x1\0"))
+    machine.flush()
+    forge(["alice"])
+    warnings: list[str] = []
+    assert pickup.adopt(Spool(str(machine.spool)), warnings.append) == []
+    assert warnings == ["cannot take more mail of uid 1001: 2 are queued"]
