@@ -186,7 +186,11 @@ def wrong_message(want: dict[str, Any], got: tuple[str, list[str], bytes]) -> It
     for name in want.get("headers_absent", []):
         if name in names:
             yield f"header {name} must be gone"
-    body = body_of(raw)
+    yield from wrong_body(want, body_of(raw))
+
+
+def wrong_body(want: dict[str, Any], body: bytes) -> Iterator[str]:
+    """Say in what a body differs from what is expected of it."""
     expected = want["body"].encode() if "body" in want else None
     if "body_b64" in want:
         expected = base64.b64decode(want["body_b64"])
