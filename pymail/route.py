@@ -210,8 +210,9 @@ class Router:
             if entry is None or folded == (here.names[-1] if here.names else None):
                 continue
             if folded in here.names:
-                words = f"alias database loop for {key}"
-                yield _decided(recipient, bounced("5.4.6", words), here)
+                last = here.names[-1]  # the one that leads back, as Postfix has it
+                words = f"alias database loop for {last}"
+                yield _decided(self.qualify(last), bounced("5.4.6", words), here)
                 return
             step = f"{key} is an alias ({entry.file}, line {entry.line})"
             yield from self._alias(recipient, folded, entry, here.then(step))

@@ -242,7 +242,7 @@ def test_an_alias_that_leads_only_to_itself_is_no_user(plan):
 def test_a_loop_of_aliases_bounces_and_the_other_members_get_the_mail(plan):
     found = plan("one@example.net", "one: two, alice\ntwo: three\nthree: one, bob")
     assert ends(found) == [
-        "bounced 5.4.6 one@example.net",
+        "bounced 5.4.6 three@example.net",
         "maildir bob ~bob/Maildir/",
         "maildir alice ~alice/Maildir/",
     ]
