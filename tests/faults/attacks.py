@@ -83,7 +83,11 @@ class Attack(Other):
                 for name in names:
                     with contextlib.suppress(OSError):
                         state = os.lstat(f"{base}/{name}")
-                        if state.st_uid == a.uid and 0 < state.st_size < 1 << 20 and not os.path.islink(f"{base}/{name}"):
+                        if (
+                            state.st_uid == a.uid
+                            and 0 < state.st_size < 1 << 20
+                            and not os.path.islink(f"{base}/{name}")
+                        ):
                             with open(f"{base}/{name}", "rb") as file:
                                 data = file.read()
                             if b"probe secret begins" in data or b"probe diary begins" in data:
@@ -97,7 +101,10 @@ class Attack(Other):
                 for name in names:
                     with open(f"{base}/{name}", "rb") as file:
                         data = file.read()
-                    if b"probe forged begins" in data and w.users[0].name.encode() not in data.split(b"\n", 1)[0]:
+                    if (
+                        b"probe forged begins" in data
+                        and w.users[0].name.encode() not in data.split(b"\n", 1)[0]
+                    ):
                         return {"FORGED"}
         return set()
 
@@ -115,7 +122,9 @@ class Own(Attack):
                 self.hurt(w, f"{folder}/{self.first}", f"{folder}/{sibling(self.first)}")
 
     def ready(self, w: World) -> None:
-        (self.first,) = (name for name in os.listdir(drop(w, w.users[0])) if not name.startswith("."))
+        (self.first,) = (
+            name for name in os.listdir(drop(w, w.users[0])) if not name.startswith(".")
+        )
 
     def hurt(self, w: World, path: str, beside: str) -> None:
         """Act on the letter."""
@@ -162,9 +171,30 @@ class EvilNames(Own):
         folder = os.path.dirname(path).encode()
         name = os.path.basename(beside)
         other = name[:16] + _digits(w.users[1].uid)
-        names = [b"-rf", b"new\nline", b"\xff\xfe", b"a" * 255, b".", b"..", b".status", b"a,b", b"%s%n"]
-        names += [b"." + name.encode(), f".u0,{name}".encode(), other.encode(), name[:16].encode() + b"0", b"x" * 17]
-        names += [name.encode() + b".damaged", "ключ".encode(), b"\x1b[2J", name.encode() + b"0000000"]
+        names = [
+            b"-rf",
+            b"new\nline",
+            b"\xff\xfe",
+            b"a" * 255,
+            b".",
+            b"..",
+            b".status",
+            b"a,b",
+            b"%s%n",
+        ]
+        names += [
+            b"." + name.encode(),
+            f".u0,{name}".encode(),
+            other.encode(),
+            name[:16].encode() + b"0",
+            b"x" * 17,
+        ]
+        names += [
+            name.encode() + b".damaged",
+            "ключ".encode(),
+            b"\x1b[2J",
+            name.encode() + b"0000000",
+        ]
         with open(path, "rb") as file:
             data = file.read()
         for each in names:
@@ -190,7 +220,10 @@ class HardlinkUnprotected(Own):
         # Under an id of the attacker's, under one of the file's owner's, and in the letter's place.
         for name in (sibling(self.first), sibling(self.first)[:16] + _digits(uid), self.first):
             with contextlib.suppress(FileNotFoundError):
-                _replace(f"{folder}/{name}", lambda name=name: os.link(f"{w.etc}/{self.source}", f"{folder}/{name}"))
+                _replace(
+                    f"{folder}/{name}",
+                    lambda name=name: os.link(f"{w.etc}/{self.source}", f"{folder}/{name}"),
+                )
         return ()
 
 
@@ -331,7 +364,14 @@ class Append(Own):
         with open(path, "ab") as file:
             for status in (b"sent", b"bounced", b"reported", b"kept", b"deferred", b"held", b"x"):
                 for index in (b"0", b"99", b"9" * 50):
-                    line = (index, index, status, b"2.0.0", b"99 \x1fx y\x1f" + b"9" * 5000 + b" z", b"\xff\x1b[2J")
+                    line = (
+                        index,
+                        index,
+                        status,
+                        b"2.0.0",
+                        b"99 \x1fx y\x1f" + b"9" * 5000 + b" z",
+                        b"\xff\x1b[2J",
+                    )
                     file.write(b"\t".join(line) + b"\n")
             file.write(b"\0garbage")
 
@@ -388,7 +428,10 @@ class Flood(Own):
 
     def hurt(self, w: World, path: str, beside: str) -> None:
         for number in range(300):
-            with open(beside[:-9] + f"{number:07}"[:0] + beside[-9:-6] + f"{number:03}" + beside[-3:], "wb") as file:
+            with open(
+                beside[:-9] + f"{number:07}"[:0] + beside[-9:-6] + f"{number:03}" + beside[-3:],
+                "wb",
+            ) as file:
                 file.write(b"pymail1 " + b"0" * (number * 7))
 
 
@@ -582,7 +625,8 @@ class ForwardWrites(Forward):
 
     def put(self, w: World, path: str) -> None:
         with open(path, "w", encoding="ascii") as file:
-            file.write(f"{w.etc}/secret, {w.etc}/diary, {w.users[1].home}/Maildir/, {w.users[1].home}/planted\n")
+            theirs = w.users[1].home
+            file.write(f"{w.etc}/secret, {w.etc}/diary, {theirs}/Maildir/, {theirs}/planted\n")
 
 
 class ForwardLease(Forward):
@@ -652,7 +696,9 @@ def _replace(path: str, put: Callable[[], object]) -> None:
 
 
 def _name(attack: type) -> str:
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in attack.__name__)[1:]
+    return "".join(
+        f"-{letter.lower()}" if letter.isupper() else letter for letter in attack.__name__
+    )[1:]
 
 
 ATTACKS: dict[str, Other] = {

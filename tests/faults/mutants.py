@@ -13,7 +13,9 @@ class Mutant:
 
     title: str
     changes: tuple[tuple[str, str, str], ...]  # file, old, new
-    sweeps: tuple[tuple[str, str], ...]  # a case, and what the calls to strike at have in their label
+    sweeps: tuple[
+        tuple[str, str], ...
+    ]  # a case, and what the calls to strike at have in their label
 
 
 _SPOOL_SYNC = "            os.fsync(self._fd)\n            os.fsync(self._directory)\n"
@@ -28,7 +30,13 @@ MUTANTS = {
     ),
     "no-fsync-letter": Mutant(
         "no fsync of what is delivered",
-        (("transport/maildir.py", "                    os.fsync(fd)\n", "                    pass\n"),),
+        (
+            (
+                "transport/maildir.py",
+                "                    os.fsync(fd)\n",
+                "                    pass\n",
+            ),
+        ),
         ((_DISKS, ""),),
     ),
     "no-fsync-new": Mutant(
@@ -49,7 +57,13 @@ MUTANTS = {
     ),
     "no-look-into-cur": Mutant(
         "no look into cur/",
-        (("transport/maildir.py", "if delivery.doubtful and self._was_read", "if None and self._was_read"),),
+        (
+            (
+                "transport/maildir.py",
+                "if delivery.doubtful and self._was_read",
+                "if None and self._was_read",
+            ),
+        ),
         (("scene=flush-own fault=kill reader=yes", ""),),
     ),
     "no-doubt": Mutant(
@@ -61,10 +75,9 @@ MUTANTS = {
         "a message removed from the queue before it is delivered",
         (
             (
-                "flush.py",
-                "        job = Job(self._run, active, int(time.time()))\n",
-                "        os.unlink(f'{spool.queue}/{qid}')\n"
-                "        job = Job(self._run, active, int(time.time()))\n",
+                "job.py",
+                "        active.begin(sorted(self._plans))\n",
+                "        os.unlink(active._path)\n        active.begin(sorted(self._plans))\n",
             ),
             ("active.py", "        os.unlink(self._path)\n", "        pass\n"),
         ),
@@ -88,7 +101,13 @@ MUTANTS = {
     ),
     "read-error": Mutant(
         "an error of standard input taken for its end",
-        (("cli/sendmail.py", "    except OSError as error:\n        text = f\"cannot read message from", "    except OSError as error:\n        return b''\n        text = f\"cannot read message from"),),
+        (
+            (
+                "cli/sendmail.py",
+                '    except OSError as error:\n        text = f"cannot read message',
+                "    except OSError as error:\n        return b''\n        text = f\"cannot read message",
+            ),
+        ),
         (("scene=submit-big fault=EIO", "read("),),
     ),
     "ignored-fsync": Mutant(
@@ -97,7 +116,7 @@ MUTANTS = {
             (
                 "spool.py",
                 _SPOOL_SYNC,
-                "            try:\n                os.fsync(self._fd)\n            except OSError:\n                pass\n",
+                "            import contextlib\n            with contextlib.suppress(OSError):\n                os.fsync(self._fd)\n",
             ),
         ),
         # What was not written is not there after the cut.
@@ -113,22 +132,15 @@ MUTANTS = {
         (("pickup.py", "status.st_uid != uid or ", ""),),
         (("scene=attacked fault=pause other=hardlink-unprotected", "/drop"),),
     ),
-    "following": Mutant(
-        "symbolic links in the drop directory followed, whoever owns what they name",
+    "waiting": Mutant(
+        "a FIFO in the drop directory waited for",
         (
             (
                 "pickup.py",
-                "    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC\n    try:\n        fd = os.open(file, flags, dir_fd=drop)",
-                "    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC\n    try:\n        fd = os.open(file, flags, dir_fd=drop)",
+                "os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY",
+                "os.O_NOFOLLOW | os.O_NOCTTY",
             ),
-            ("pickup.py", "status.st_uid != uid or ", ""),
-            ("pickup.py", "    if (here.st_dev, here.st_ino) != (status.st_dev, status.st_ino):", "    if not here:"),
         ),
-        (("scene=attacked fault=pause other=symlink", "/drop"),),
-    ),
-    "waiting": Mutant(
-        "a FIFO in the drop directory waited for",
-        (("pickup.py", "os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY", "os.O_NOFOLLOW | os.O_NOCTTY"),),
         (("scene=attacked fault=pause other=fifo", "/drop/"),),
     ),
     "no-lease-no-crc": Mutant(
@@ -143,12 +155,16 @@ MUTANTS = {
 
 
 def patch(name: str, package: str) -> None:
-    """Break a copy of the package."""
+    """Break a copy of the package, into one that can still be run."""
     for name_of_file, old, new in MUTANTS[name].changes:
         path = f"{package}/{name_of_file}"
         with open(path, encoding="utf-8") as file:
             text = file.read()
         if text.count(old) != 1:
-            raise AssertionError(f"mutant {name}: {old!r} stands {text.count(old)} times in {name_of_file}, not once")
+            raise AssertionError(
+                f"mutant {name}: {old!r} stands {text.count(old)} times in {name_of_file}, not once"
+            )
+        text = text.replace(old, new)
+        compile(text, path, "exec")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text.replace(old, new))
+            file.write(text)

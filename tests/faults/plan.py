@@ -9,14 +9,27 @@ from .sweep import ERRORS, Case
 
 SUBMISSIONS = ("submit", "submit-t", "submit-first", "submit-big", "drop", "drop-t", "drop-first")
 DELIVERIES = ("flush", "flush-own", "flush-retry", "flush-bounce", "flush-file")
-KILLS = {"kill": "killed", "kill-one": "one process killed", "mid-write": "killed in the middle of a write"}
+KILLS = {
+    "kill": "killed",
+    "kill-one": "one process killed",
+    "mid-write": "killed in the middle of a write",
+}
 PAUSES = (
     ("flush", "flush"), ("flush-own", "flush"), ("flush-retry", "flush"), ("flush-bounce", "flush"),
     ("flush", "submission"), ("flush-own", "submission"),
     ("drop", "flush"), ("drop-first", "flush"), ("submit", "flush"), ("submit-first", "submission"),
     ("newaliases", "flush"),
 )  # fmt: skip
-CUTS = ("submit", "submit-first", "submit-big", "drop", "drop-first", "flush", "flush-own", "flush-bounce")
+CUTS = (
+    "submit",
+    "submit-first",
+    "submit-big",
+    "drop",
+    "drop-first",
+    "flush",
+    "flush-own",
+    "flush-bounce",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,9 @@ def errors() -> Iterator[Sweep]:
         yield Sweep(f"{SCENES[scene].title}: short reads and writes", Case(scene, "short"))
         for name in ERRORS:
             yield Sweep(f"{SCENES[scene].title}: {name} once, at every call", Case(scene, name))
-            yield Sweep(f"{SCENES[scene].title}: {name} from every call on", Case(scene, name + "+"))
+            yield Sweep(
+                f"{SCENES[scene].title}: {name} from every call on", Case(scene, name + "+")
+            )
 
 
 def pauses() -> Iterator[Sweep]:
@@ -57,7 +72,10 @@ def pauses() -> Iterator[Sweep]:
 def cuts(kind: str) -> Iterator[Sweep]:
     """Yield the sweeps in which the power fails on a kind of file system."""
     for scene in CUTS:
-        yield Sweep(f"{SCENES[scene].title}: power cut after every call, {kind}", Case(scene, "kill", disks=(kind,), cut=True))
+        yield Sweep(
+            f"{SCENES[scene].title}: power cut after every call, {kind}",
+            Case(scene, "kill", disks=(kind,), cut=True),
+        )
     for settled in ("", "spool", "homes"):
         words = f"power cut after every call, spool on {kind}, homes on another {kind}"
         words += f", the one of the {settled} was written" * bool(settled)
@@ -76,7 +94,9 @@ def mixed() -> Iterator[Sweep]:
 def assaults() -> Iterator[Sweep]:
     """Yield the sweeps in which a user attacks."""
     for name in attacks.ATTACKS:
-        yield Sweep(f"flush as root, attacked at every call: {name}", Case("attacked", "pause", other=name))
+        yield Sweep(
+            f"flush as root, attacked at every call: {name}", Case("attacked", "pause", other=name)
+        )
 
 
 def everything() -> Iterator[Sweep]:

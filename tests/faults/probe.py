@@ -30,7 +30,9 @@ def letter(name: str, recipients: str, lines: int = 60) -> bytes:
     payload = "".join(line + "\n" for line in body).encode()
     head = f"From: Probe <probe@localhost>\nTo: {recipients}\nSubject: probe {name}\n\n"
     digest = hashlib.sha256(payload).hexdigest()
-    return f"{head}probe {name} begins {digest}\n".encode() + payload + f"probe {name} ends\n".encode()
+    return (
+        f"{head}probe {name} begins {digest}\n".encode() + payload + f"probe {name} ends\n".encode()
+    )
 
 
 def copies(data: bytes) -> Iterator[tuple[str, bool]]:
@@ -38,7 +40,9 @@ def copies(data: bytes) -> Iterator[tuple[str, bool]]:
     for match in _BEGINS.finditer(data):
         name = match[1]
         end = data.find(b"probe " + name + b" ends\n", match.end())
-        whole = end >= 0 and hashlib.sha256(data[match.end() : end]).hexdigest().encode() == match[2]
+        whole = (
+            end >= 0 and hashlib.sha256(data[match.end() : end]).hexdigest().encode() == match[2]
+        )
         yield name.decode(), whole
 
 
@@ -91,7 +95,9 @@ def _mailed(view: View, user: str, path: str, state: os.stat_result) -> None:
     view.delivered.update((user, name) for name, whole in found if whole)
     if not found and b"delivery-status" in data:
         view.bounces.append(path)
-        view.delivered.update((user, "bounce-of-" + name.decode()) for name in _SUBJECT.findall(data))
+        view.delivered.update(
+            (user, "bounce-of-" + name.decode()) for name in _SUBJECT.findall(data)
+        )
     elif not all(whole for _, whole in found) or (not found and not path.endswith("/mbox")):
         view.torn.append(path)
 

@@ -121,7 +121,9 @@ def _throw_away(w: World) -> None:
         w.run(user, ["/bin/sh", "-c", "rm -f ~/Maildir/new/*"])
 
 
-def _sends(*recipients: int, options: tuple[str, ...] = ("-i",), lines: int = 60) -> Callable[[World], Command]:
+def _sends(
+    *recipients: int, options: tuple[str, ...] = ("-i",), lines: int = 60
+) -> Callable[[World], Command]:
     def command(w: World) -> Command:
         names = [w.users[number].name for number in recipients]
         place = w.letter("m1", ", ".join(names), lines)
@@ -166,18 +168,93 @@ SCENES = {
     scene.name: scene
     for scene in (
         Scene("submit", "sendmail, user mode", SUBMISSION, False, _own_spool, _sends(0), _to(0)),
-        Scene("submit-t", "sendmail -t, user mode", SUBMISSION, False, _own_spool, _sends(0, options=("-t", "-i")), _to(0)),
-        Scene("submit-first", "sendmail, user mode, first mail ever", SUBMISSION, False, _first_mail, _sends(0), _to(0)),
-        Scene("submit-big", "sendmail, user mode, 1 MB", SUBMISSION, False, _own_spool, _sends(0, lines=16000), _to(0)),
+        Scene(
+            "submit-t",
+            "sendmail -t, user mode",
+            SUBMISSION,
+            False,
+            _own_spool,
+            _sends(0, options=("-t", "-i")),
+            _to(0),
+        ),
+        Scene(
+            "submit-first",
+            "sendmail, user mode, first mail ever",
+            SUBMISSION,
+            False,
+            _first_mail,
+            _sends(0),
+            _to(0),
+        ),
+        Scene(
+            "submit-big",
+            "sendmail, user mode, 1 MB",
+            SUBMISSION,
+            False,
+            _own_spool,
+            _sends(0, lines=16000),
+            _to(0),
+        ),
         Scene("drop", "sendmail, system mode", SUBMISSION, True, _drop, _sends(1, 2), _to(1, 2)),
-        Scene("drop-t", "sendmail -t, system mode", SUBMISSION, True, _drop, _sends(1, 2, options=("-t",)), _to(1, 2)),
-        Scene("drop-first", "sendmail, system mode, first mail ever", SUBMISSION, True, _no_drop, _sends(1), _to(1)),
+        Scene(
+            "drop-t",
+            "sendmail -t, system mode",
+            SUBMISSION,
+            True,
+            _drop,
+            _sends(1, 2, options=("-t", "-i")),
+            _to(1, 2),
+        ),
+        Scene(
+            "drop-first",
+            "sendmail, system mode, first mail ever",
+            SUBMISSION,
+            True,
+            _no_drop,
+            _sends(1),
+            _to(1),
+        ),
         Scene("flush-own", "flush, user mode", DELIVERY, False, _own_queue, _flush, _delivered),
-        Scene("flush", "flush as root, five mailboxes, an alias", DELIVERY, True, _two_letters, _flush, _delivered),
-        Scene("flush-retry", "flush as root, a mailbox broken", DELIVERY, True, _broken_mailbox, _flush, _all_three, _mend_mailbox),
-        Scene("flush-bounce", "flush as root, unknown users", DELIVERY, True, _unknown_user, _flush, _one_bounce),
-        Scene("flush-file", "flush as root, into an mbox file", DELIVERY, True, _files, _flush, _filed),
-        Scene("attacked", "flush as root, attacked", ATTACKED, True, _first_mail, _flush, lambda _w: {}),
+        Scene(
+            "flush",
+            "flush as root, five mailboxes, an alias",
+            DELIVERY,
+            True,
+            _two_letters,
+            _flush,
+            _delivered,
+        ),
+        Scene(
+            "flush-retry",
+            "flush as root, a mailbox broken",
+            DELIVERY,
+            True,
+            _broken_mailbox,
+            _flush,
+            _all_three,
+            _mend_mailbox,
+        ),
+        Scene(
+            "flush-bounce",
+            "flush as root, unknown users",
+            DELIVERY,
+            True,
+            _unknown_user,
+            _flush,
+            _one_bounce,
+        ),
+        Scene(
+            "flush-file", "flush as root, into an mbox file", DELIVERY, True, _files, _flush, _filed
+        ),
+        Scene(
+            "attacked",
+            "flush as root, attacked",
+            ATTACKED,
+            True,
+            _first_mail,
+            _flush,
+            lambda _w: {},
+        ),
         Scene("newaliases", "newaliases", INDEX, True, _old_index, _newaliases, lambda _w: {}),
     )
 }

@@ -28,20 +28,27 @@ class Load:
     verdicts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        found = ", ".join(f"{number} {word}" for word, number in self.verdicts.items()) or "all well"
+        found = (
+            ", ".join(f"{number} {word}" for word, number in self.verdicts.items()) or "all well"
+        )
         return (
-            f"random kills for {self.seconds:.0f} s: {self.sent} submissions, {len(self.accepted)} accepted,"
-            f" {self.killed['sendmail']} senders and {self.killed['flush']} flushes killed: {found}"
+            f"random kills for {self.seconds:.0f} s: {self.sent} submissions,"
+            f" {len(self.accepted)} accepted, {self.killed['sendmail']} senders and"
+            f" {self.killed['flush']} flushes killed: {found}"
         )
 
 
 class _Program:
     """A program that is killed after a while, or ends before."""
 
-    def __init__(self, w: World, kind: str, letter: str, user: User | None, argv: list[str], stdin: str) -> None:
+    def __init__(
+        self, w: World, kind: str, letter: str, user: User | None, argv: list[str], stdin: str
+    ) -> None:
         self.kind = kind
         self.letter = letter
-        identity = {"user": user.uid, "group": user.gid, "extra_groups": ()} if user and w.rooted else {}
+        identity = (
+            {"user": user.uid, "group": user.gid, "extra_groups": ()} if user and w.rooted else {}
+        )
         with open(stdin, "rb") as source:
             self.process = subprocess.Popen(
                 argv,
@@ -109,7 +116,9 @@ def _sender(w: World, load: Load) -> _Program:
     recipient = w.users[load.sent % len(w.users)]
     name = f"s{load.sent}"
     place = w.letter(name, recipient.name, lines=random.choice((10, 60, 3000)))
-    program = _Program(w, "sendmail", name, user, w.program("sendmail", "-i", recipient.name), place)
+    program = _Program(
+        w, "sendmail", name, user, w.program("sendmail", "-i", recipient.name), place
+    )
     os.unlink(place)
     return program
 
@@ -119,14 +128,20 @@ def _judge(w: World, load: Load) -> None:
     copies: Counter[str] = Counter()
     for (_, name), number in view.delivered.items():
         copies[name] += number
-    load.verdicts["lost"] += sum(copies[name] == 0 and not view.spooled[name] for name in load.accepted)
-    load.verdicts["stuck"] += sum(copies[name] == 0 and view.spooled[name] > 0 for name in load.accepted)
+    load.verdicts["lost"] += sum(
+        copies[name] == 0 and not view.spooled[name] for name in load.accepted
+    )
+    load.verdicts["stuck"] += sum(
+        copies[name] == 0 and view.spooled[name] > 0 for name in load.accepted
+    )
     load.verdicts["doubled"] += sum(number > 1 for number in copies.values())
     load.verdicts["truncated"] += len(view.torn)
     load.verdicts["bounced"] += len(view.bounces)
     load.verdicts["left in the spool"] += sum(view.spooled.values())
     load.verdicts["foreign"] += len(view.foreign)
-    load.verdicts["left behind"] += sum(place.startswith("spool/queue/") and place != "spool/queue/.boot" for place in view.leftover)
+    load.verdicts["left behind"] += sum(
+        place.startswith("spool/queue/") and place != "spool/queue/.boot" for place in view.leftover
+    )
     load.verdicts = +load.verdicts
 
 

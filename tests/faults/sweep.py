@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from . import probe, scenes, stress, tracer
+from . import clock, probe, scenes, stress, tracer
 from .world import World
 
 VERDICTS = {
@@ -71,7 +71,9 @@ class Case:
         words += [f"disks={'+'.join(self.disks)}"] * bool(self.disks)
         words += [f"settled={self.settled}"] * bool(self.settled)
         words += ["cut=yes"] * self.cut + ["reader=yes"] * self.reader
-        words += [f"other={self.other}"] * bool(self.other) + [f"mutant={self.mutant}"] * bool(self.mutant)
+        words += [f"other={self.other}"] * bool(self.other) + [f"mutant={self.mutant}"] * bool(
+            self.mutant
+        )
         return " ".join(words)
 
     @classmethod
@@ -104,7 +106,8 @@ class Outcome:
     trace: tuple[str, ...] = ()  # every call, of a run without a fault
 
     def __str__(self) -> str:
-        return f"{' '.join(self.verdicts)}: {self.case}\n    at {self.struck or 'its end'}, status {self.status}{self.words}"
+        place = f"at {self.struck or 'its end'}, status {self.status}"
+        return f"{' '.join(self.verdicts)}: {self.case}\n    {place}{self.words}"
 
 
 @dataclass(slots=True)
@@ -130,7 +133,9 @@ class Tally:
         self.bad += other.bad
 
     def __str__(self) -> str:
-        found = ", ".join(f"{number} {VERDICTS.get(word, word)}" for word, number in self.counts.items())
+        found = ", ".join(
+            f"{number} {VERDICTS.get(word, word)}" for word, number in self.counts.items()
+        )
         return f"{self.title}: {self.points} points, {found or 'all well'}"
 
     def report(self) -> str:
@@ -191,10 +196,18 @@ class Stage:
             w.keep()
             self._set = key
             self._usual = set()
-            clean = self._once(replace(case, fault="none", at=0, cut=False), scene, other)
+            clean = self._once(replace(case, at=0, cut=False), scene, other)
             if clean.verdicts and not case.mutant:
                 raise AssertionError(f"not even a clean run is well: {clean}")
+            if not case.at:
+                return clean
         return self._once(case, scene, other)
+
+    def jump(self, when: str) -> str:
+        """Let the clock jump."""
+        self._set = ()
+        self.world.mutate("")
+        return clock.jump(self.world, when)
 
     def stress(self, seconds: float) -> stress.Load:
         """Put the world under load."""
@@ -209,9 +222,11 @@ class Stage:
         other.ready(w)
         troubles: list[str] = []
         user, argv, stdin = scene.command(w)
-        result = w.trace(user, fault(case, lambda _call: troubles.extend(other.act(w))), argv, stdin)
+        result = w.trace(
+            user, fault(case, lambda _call: troubles.extend(other.act(w))), argv, stdin
+        )
         said = w.output()
-        if case.cut:
+        if case.cut and case.at:
             w.power_cut(case.settled)
         expected = scene.expected(w) | other.expected(w, acted=result.struck is not None)
         if case.reader:
@@ -220,7 +235,7 @@ class Stage:
         troubles += _recover(w, scene)
         other.done()
         view = w.look()
-        if case.fault == "none":
+        if not case.at:
             self._usual |= view.leftover
         if result.hung:
             troubles.append("HANG")
@@ -236,8 +251,8 @@ class Stage:
             verdicts.add("CRASH")
         words = ""
         if verdicts:
-            left = sorted(view.leftover - self._usual)[:6]
-            words = f"\n    delivered {dict(view.delivered)} spooled {dict(view.spooled)} left {left} torn {view.torn}"
+            words = f"\n    delivered {dict(view.delivered)} spooled {dict(view.spooled)}"
+            words += f" left {sorted(view.leftover - self._usual)[:6]} torn {view.torn}"
             words += "".join(f"\n    | {line}" for line in said.splitlines()[-8:])
         return Outcome(
             case,
@@ -260,7 +275,7 @@ def _recover(w: World, scene: scenes.Scene) -> list[str]:
     """Do what follows in life: somebody sends another letter, and the queue is run."""
     troubles = []
     if scene.kind == scenes.INDEX:
-        _, b, c = w.users
+        b = w.users[1]
         troubles += _must(w.submit(b, "old", "team"))
         w.later()
         troubles += _must(w.flush())
@@ -306,7 +321,9 @@ def judge(
     if view.torn:
         verdicts.add("TRUNC")
     # Who writes into a letter of theirs that it bounced gets the bounce.
-    if kind != scenes.ATTACKED and len(view.bounces) > sum(name.startswith("bounce-of-") for _, name in expected):
+    if kind != scenes.ATTACKED and len(view.bounces) > sum(
+        name.startswith("bounce-of-") for _, name in expected
+    ):
         verdicts.add("BOUNCED")
     if view.foreign:
         verdicts.add("FOREIGN")

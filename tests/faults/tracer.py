@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from . import syscalls
 
@@ -25,7 +26,9 @@ _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 _CONT, _GETREGS, _SETREGS, _SYSCALL = 7, 12, 13, 24
 _GETEVENTMSG, _SEIZE, _LISTEN = 0x4201, 0x4206, 0x4208
-_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000  # sysgood, fork, vfork, clone, exec, seccomp, exitkill
+_OPTIONS = (
+    0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
+)  # sysgood, fork, vfork, clone, exec, seccomp, exitkill
 _EVENT_CHILD = (1, 2, 3)
 _EVENT_EXEC, _EVENT_SECCOMP, _EVENT_STOP = 4, 7, 128
 _WALL, _WNOTHREAD = 0x40000000, 0x20000000
@@ -197,30 +200,34 @@ def below(*roots: str) -> Callable[[Call], bool]:
     return watch
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run: `stdin` and `output` (appended to) are files; no `uid` means our own."""
+
+    argv: Sequence[str]
+    stdin: str = os.devnull
+    output: str = os.devnull
+    env: dict[str, str] | None = None
+    cwd: str = "/"
+    uid: int | None = None
+    gid: int = 0
+
+
 def run(
-    argv: Sequence[str],
-    fault: Fault,
-    watch: Callable[[Call], bool],
-    *,
-    stdin: str = os.devnull,
-    output: str = os.devnull,
-    env: dict[str, str] | None = None,
-    cwd: str = "/",
-    uid: int | None = None,
-    gid: int | None = None,
-    patience: float = 20.0,
+    command: Command, fault: Fault, watch: Callable[[Call], bool], patience: float = 20.0
 ) -> Result:
     """Run a command under a fault and return when every process of its tree has ended.
 
-    `stdin` and `output` (appended to) are files. A tree that lives longer than `patience`
-    seconds is killed and has `hung`.
+    A tree that lives longer than `patience` seconds is killed and has `hung`.
     """
     ready, go = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(go)
-            _become(argv, ready, stdin, output, env, cwd, uid, gid, fault.counts)
+            os.setsid()
+            os.read(ready, 1)  # until we are traced
+            _become(command, fault.counts)
         finally:
             os._exit(127)
     os.close(ready)
@@ -366,36 +373,24 @@ class Tree:
                 self.kill()
 
 
-def _become(
-    argv: Sequence[str],
-    ready: int,
-    stdin: str,
-    output: str,
-    env: dict[str, str] | None,
-    cwd: str,
-    uid: int | None,
-    gid: int | None,
-    counts: frozenset[str],
-) -> None:
-    """Turn this child into the command: wait for the tracer, then filter, identity, exec."""
-    os.setsid()
-    os.read(ready, 1)
-    source = os.open(stdin, os.O_RDONLY)
-    sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _become(command: Command, counts: frozenset[str]) -> None:
+    """Turn this child into the command: descriptors, filter, identity, exec."""
+    source = os.open(command.stdin, os.O_RDONLY)
+    sink = os.open(command.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, descriptor in ((0, source), (1, sink), (2, sink)):
         os.dup2(descriptor, number)
     os.closerange(3, 64)
-    os.chdir(cwd)
+    os.chdir(command.cwd)
     if os.geteuid() != 0:
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     program = _filter(sorted(syscalls.NUMBER[name] for name in counts))
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(program), 0, 0) != 0:
         os._exit(126)
-    if uid is not None:
+    if command.uid is not None:
         os.setgroups([])
-        os.setgid(uid if gid is None else gid)
-        os.setuid(uid)
-    os.execve(argv[0], argv, os.environ if env is None else env)
+        os.setgid(command.gid)
+        os.setuid(command.uid)
+    os.execve(command.argv[0], command.argv, os.environ if command.env is None else command.env)
 
 
 class _Program(ctypes.Structure):

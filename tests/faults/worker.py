@@ -3,6 +3,7 @@
 import atexit
 import ctypes
 import functools
+import itertools
 import os
 import pickle
 import queue
@@ -14,10 +15,10 @@ import tempfile
 import threading
 import traceback
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from . import attacks, world
+from . import attacks, mutants, world
 from .stress import Load
 from .sweep import OTHERS, Case, Outcome, Stage, Tally
 
@@ -56,11 +57,13 @@ class Pool:
                     if case is None:
                         break
                     done.put(one.ask(case))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # raised again where play() was called
                 done.put(error)
             done.put(None)
 
-        threads = [threading.Thread(target=drive, args=(each,), daemon=True) for each in self._workers]
+        threads = [
+            threading.Thread(target=drive, args=(each,), daemon=True) for each in self._workers
+        ]
         for thread in threads:
             thread.start()
         running = len(threads)
@@ -78,14 +81,21 @@ class Pool:
             for thread in threads:
                 thread.join()
 
-    def sweep(self, title: str, case: Case, most: int = 0, near: str = "") -> Tally:
+    def sweep(
+        self, title: str, case: Case, most: int = 0, near: str = "", mix: Sequence[str] = ()
+    ) -> Tally:
         """Play a case at every call, or at `most` of them, spread evenly, and count.
 
-        With `near`, only calls with that in their label. With a power cut the moment after the
+        With `near`, only calls with that in their label. With a `mix` of faults that count the
+        same calls, each point meets the next of them. With a power cut the moment after the
         command's end is a point too.
         """
         tally = Tally(title)
-        for outcome in self.play(self.points(case, most, near)):
+        cases = self.points(case, most, near)
+        if mix:
+            faults = itertools.cycle(mix)
+            cases = [replace(each, fault=next(faults)) for each in cases]
+        for outcome in self.play(cases):
             if outcome.struck or case.cut:
                 tally.add(outcome)
         return tally
@@ -105,6 +115,19 @@ class Pool:
         labels = [*clean.trace, "end"] if case.cut else clean.trace
         numbers = [number for number, label in enumerate(labels, 1) if near in label]
         return [replace(case, at=numbers[place]) for place in spread(len(numbers), most)]
+
+    def notices(self, mutant: str) -> str:
+        """Play the sweeps that have to notice a mutant; say what was seen, or nothing."""
+        for case, near in mutants.MUTANTS[mutant].sweeps:
+            outcome = self.first_bad(replace(Case.parse(case), mutant=mutant), near)
+            if outcome is not None:
+                return f"noticed: {' '.join(outcome.verdicts)} at {outcome.struck or 'its end'}"
+        return ""
+
+    def jump(self, times: Iterable[str]) -> Iterator[str]:
+        """Let clocks jump, and yield what came of it."""
+        for when in times:
+            yield self._workers[0].ask(when)
 
     def stress(self, seconds: float) -> Load:
         """Put one world under load."""
@@ -133,7 +156,8 @@ class _Worker:
 
     def __init__(self, top: str) -> None:
         module = __name__.rpartition(".")[0]
-        start = f"import sys; sys.path.insert(0, {_root(module)!r}); from {module}.worker import main; main()"
+        start = f"import sys; sys.path.insert(0, {_root(module)!r})\n"
+        start += f"from {module}.worker import main; main()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", start, top, str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -148,8 +172,8 @@ class _Worker:
         pickle.dump(question, self._process.stdin)
         self._process.stdin.flush()
         answer = pickle.load(self._process.stdout)
-        if isinstance(answer, str):
-            raise RuntimeError(f"{question}\n{answer}")
+        if isinstance(answer, _Failure):
+            raise RuntimeError(f"{question}\n{answer}")  # noqa: TRY004  # the worker's error
         return answer
 
     def close(self) -> None:
@@ -158,6 +182,23 @@ class _Worker:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+class _Failure(str):
+    """A traceback of a worker."""
+
+    __slots__ = ()
+
+
+def _answer(stage: Stage, question: object) -> object:
+    match question:
+        case Case():
+            return stage.play(question)
+        case str():
+            return stage.jump(question)
+        case int() | float():
+            return stage.stress(question)
+    raise TypeError(question)
 
 
 def main() -> None:
@@ -179,9 +220,9 @@ def main() -> None:
             except EOFError:
                 break
             try:
-                answer: object = stage.play(case) if isinstance(case, Case) else stage.stress(case)
-            except Exception:
-                answer = traceback.format_exc()
+                answer: object = _answer(stage, case)
+            except Exception:  # noqa: BLE001  # raised again in the parent
+                answer = _Failure(traceback.format_exc())
             pickle.dump(answer, sink)
             sink.flush()
     finally:

@@ -26,7 +26,9 @@ from . import disk, mutants, probe, tracer
 
 # The package under test: this checkout's, or another one's for a comparison.
 _HERE = os.path.dirname(os.path.abspath(__file__))
-PACKAGE = os.environ.get("PYMAIL_FAULTS_PACKAGE") or f"{os.path.dirname(os.path.dirname(_HERE))}/pymail"
+PACKAGE = (
+    os.environ.get("PYMAIL_FAULTS_PACKAGE") or f"{os.path.dirname(os.path.dirname(_HERE))}/pymail"
+)
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _PREFIX = "pmfault"
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
@@ -174,16 +176,15 @@ class World:
         self, user: User | None, fault: tracer.Fault, argv: Sequence[str], stdin: str = os.devnull
     ) -> tracer.Result:
         """Run a command as a user (none: as who we are) under a fault."""
-        return tracer.run(
+        command = tracer.Command(
             argv,
-            fault,
-            tracer.below(self.one),
-            stdin=stdin,
+            stdin,
             output=f"{self.top}/output",
             env=self.environment(user),
             uid=user.uid if user and self.rooted else None,
-            gid=user.gid if user and self.rooted else None,
+            gid=user.gid if user else 0,
         )
+        return tracer.run(command, fault, tracer.below(self.one))
 
     def run(
         self,
@@ -194,7 +195,11 @@ class World:
         patience: float = 30.0,
     ) -> int | None:
         """Run a command as a user (none: as who we are); return its status, None if it hung."""
-        identity = {"user": user.uid, "group": user.gid, "extra_groups": ()} if user and self.rooted else {}
+        identity = (
+            {"user": user.uid, "group": user.gid, "extra_groups": ()}
+            if user and self.rooted
+            else {}
+        )
         with open(stdin, "rb") as source, open(f"{self.top}/output", "ab") as sink:
             try:
                 return subprocess.run(
@@ -265,12 +270,11 @@ class World:
             mutants.patch(mutant, package)
         # A file that does not compile is found by the program that needs it.
         subprocess.run([self.python, "-I", "-m", "compileall", "-qq", package], check=False)
+        place = f"sys.path.insert(0, {self.top + '/package'!r})"
         for name in _PROGRAMS:
             with open(f"{self.top}/bin/{name}", "w", encoding="utf-8") as file:
-                file.write(
-                    f"#!{self.python} -IS\nimport sys\n\nsys.path.insert(0, {self.top + '/package'!r})\n\n"
-                    f"from pymail.cli.{name} import main\n\nsys.exit(main())\n"
-                )
+                file.write(f"#!{self.python} -IS\nimport sys\n\n{place}\n\n")
+                file.write(f"from pymail.cli.{name} import main\n\nsys.exit(main())\n")
             os.chmod(file.name, 0o755)
 
 
@@ -285,7 +289,11 @@ def enter() -> None:
 
 def interpreter(uid: int) -> str:
     """Find a Python that a user can run: this one, or the system's."""
-    for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"):
+    for candidate in (
+        os.path.realpath(sys.executable),
+        "/usr/bin/python3",
+        "/usr/local/bin/python3",
+    ):
         argv = [candidate, "-I", "-S", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
         identity = {"user": uid} if os.geteuid() == 0 else {}
         try:
