@@ -75,8 +75,8 @@ def run(
     router = Router(machine)
     common = Run(spool, config, router, log, tell, _uptime())
     _doubt_after_boot(spool)
-    flusher = _Flusher(common, selection)
     deadline = time.monotonic() + config.run_time_limit
+    flusher = _Flusher(common, selection, deadline)
     try:
         while time.monotonic() < deadline and flusher.round():
             pass
@@ -91,9 +91,10 @@ def run(
 class _Flusher:
     """The state of a run: messages in hand, deliveries that wait for an agent, agents."""
 
-    def __init__(self, common: Run, selection: Selection) -> None:
+    def __init__(self, common: Run, selection: Selection, deadline: float) -> None:
         self._run = common
         self._selection = selection
+        self._deadline = deadline
         self._tried: set[str] = set()
         self._numbers = itertools.count(1)
         self._jobs: dict[int, tuple[Job, Delivery]] = {}
@@ -108,6 +109,8 @@ class _Flusher:
             pickup.adopt(spool, self._warn)
         progress = False
         for qid in self._due():
+            if self._late():
+                break
             if self._in_hand >= MOST_ACTIVE:
                 # Down to half, so that the next batches are large again.
                 while self._in_hand > MOST_ACTIVE // 2:
@@ -197,6 +200,10 @@ class _Flusher:
         longest = self._run.config.maximal_backoff_time
         return self._selection.named or retry.due(int(time.time()), active.due, longest)
 
+    def _late(self) -> bool:
+        """Say whether the run has used its time: what was begun is ended, nothing is begun."""
+        return time.monotonic() > self._deadline
+
     def _finish(self, job: Job) -> None:
         if job.finished:
             job.finish()
@@ -213,6 +220,10 @@ class _Flusher:
             kind, user = key
             queue = self._queues[key]
             command = kind == "command"
+            while queue and self._late():
+                # What slow commands are queued for waits for the next run, not for them.
+                words = "the run has used its time (run_time_limit)"
+                self._hear(queue.popleft().number, deferred("4.3.0", words))
             while queue and (hurry or command or len(queue) >= BATCH):
                 try:
                     each = self._idle_agent(user, command=command)

@@ -382,7 +382,7 @@ class Job:
         status = "deferred" if outcome.status == "kept" else outcome.status
         text = (
             f"{self.active.qid}: to=<{target.recipient}>,{expanded} relay={relay},"
-            f" delay={age:.2g}, delays={max(age - took, 0):.2g}/0/0/{took:.2g},"
+            f" delay={_seconds(age)}, delays={_seconds(max(age - took, 0))}/0/0/{_seconds(took)},"
             f" dsn={outcome.dsn}, status={status} ({outcome.words})"
         )
         self._run.log.event(_PARTS.get(target.kind, "local"), text)
@@ -506,6 +506,11 @@ class Job:
         name = {FAILED: "non-delivery", DELAYED: "delay", RELAYED: "delivery"}[action]
         text = f"{self.active.qid}: sender {name} notification: {qid}"
         self._run.log.event("bounce", text)
+
+
+def _seconds(time: float) -> str:
+    """Return a time as Postfix logs it: two digits that count, and never "1.2e+02"."""
+    return f"{time:.0f}" if time >= 10 or time < 0.005 else f"{time:.2g}"
 
 
 def _text(value: bytes) -> str:

@@ -3,6 +3,7 @@
 What is looked up is remembered for one run of flush.
 """
 
+import errno
 import os
 import pwd
 import stat
@@ -168,6 +169,8 @@ def read_forward(user: Identity, files: list[str]) -> list[str]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                continue  # an extension that no file can have
             return [path, "", f"cannot read {path}: {error.strerror}", ""]
         with open(fd, "rb") as file:
             status = os.fstat(fd)

@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from harness import Box
 from machine import Machine
 
 from pymail import agent, config, flush, pickup, world
 from pymail.envelope import Envelope, encode
 from pymail.identity import Identity
+from pymail.job import _seconds
 from pymail.spool import MAGIC, TODO, Spool, make_id, unpack
 
 LETTER = b"Subject: hello\n\nIt works.\n"
@@ -234,3 +236,40 @@ def test_damaged_files_count_among_what_a_user_may_have_queued(
     warnings: list[str] = []
     assert pickup.adopt(Spool(str(machine.spool)), warnings.append) == []
     assert warnings == ["cannot take more mail of uid 1001: 2 are queued"]
+
+
+# Smaller things
+
+
+def test_a_relative_spool_is_made_where_we_are(box: Box) -> None:
+    """The search for what is missing of its path ended at "/", which is no part of it."""
+    done = box.run("sendmail", "alice", stdin=LETTER, env={"PYMAIL_SPOOL": "deep/spool"}, timeout=9)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(list(box.home.glob("deep/spool/queue/*"))) == 1
+
+
+def test_an_extension_longer_than_a_file_name_is_delivered(box: Box) -> None:
+    """There can be no .forward of that name, so it is no trouble either."""
+    box.config('recipient_delimiter = "+"\n')
+    box.send(LETTER, f"{box.user}+{'x' * 300}")
+    box.flush()
+    assert (len(box.maildir()), box.queue()) == (1, [])
+
+
+def test_a_delay_is_logged_without_an_exponent(box: Box) -> None:
+    """Postfix writes delay=1234, and so do all who read its log expect it."""
+    assert list(map(_seconds, (0, 0.001, 0.0449, 0.35, 3.21, 12.6, 123.4, 432000.0))) == [
+        *("0", "0", "0.045", "0.35", "3.2", "13", "123", "432000")
+    ]
+
+
+def test_a_run_ends_in_its_time_though_commands_are_slow(box: Box) -> None:
+    """What waits for a slow command waits for the next run, not for the command."""
+    box.config('run_time_limit = "2s"\nmailbox_command = "sleep 1"\n')
+    for _ in range(40):
+        box.send(LETTER)
+    begun = time.monotonic()
+    box.flush()
+    assert time.monotonic() - begun < 10
+    assert 20 < len(box.queue()) < 40
+    assert b"run_time_limit" in box.run("mailq").stdout
