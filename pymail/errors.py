@@ -4,6 +4,7 @@ A MailError carries the text for a person and the exit status; every program cat
 in run().  Any other exception is a bug and may show its traceback.
 """
 
+import io
 import os
 import sys
 
@@ -133,6 +134,8 @@ def run(program: str, main: "Callable[[], int]") -> int:
     (`mailq | head`) is no error.
     """
     ensure_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a locale that has not all letters
     try:
         status = main()
         _flush_output()

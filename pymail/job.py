@@ -510,7 +510,7 @@ class Job:
 
 def _seconds(time: float) -> str:
     """Return a time as Postfix logs it: two digits that count, and never "1.2e+02"."""
-    return f"{time:.0f}" if time >= 10 or time < 0.005 else f"{time:.2g}"
+    return f"{time:.0f}" if time >= 10 else f"{round(time, 2):.2g}"
 
 
 def _text(value: bytes) -> str:

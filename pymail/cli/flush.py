@@ -127,8 +127,12 @@ def _selection(request: Request) -> "Selection":
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{errors.printable(text)}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{errors.printable(text)}\n")
+        sys.stdout.flush()
+    except OSError:
+        # `flush -v | head`: no reason to break off deliveries, a command would run twice.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _main() -> int:

@@ -4,6 +4,7 @@ Root sees everything.  A user of a system spool sees the own messages: those sti
 drop directory, and those that root's flush has told of in `.status` there.
 """
 
+import io
 import os
 import pwd
 import stat
@@ -44,6 +45,8 @@ def _main() -> int:
             raise UsageError(f"option {arg} not supported")
     spool = Spool(paths.spool())
     entries = queue(spool)
+    if json and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as RFC 8259 has it, whatever the locale is
     sys.stdout.write("".join(_json(*each) for each in entries) if json else text(entries))
     return errors.EX_OK
 

@@ -332,9 +332,11 @@ def _say(text: str) -> None:
 
 
 def _become(name: str, *args: str) -> int:
-    argv = paths.program(name, *args)
+    argv = paths.program(name)
     sys.stdout.flush()
-    os.execv(argv[0], argv)
+    # UTF-8 also where the locale has another character set: so `args` were read.
+    words = [word.encode("utf-8", "surrogateescape") for word in args]
+    os.execv(argv[0], [*map(os.fsencode, argv), *words])
 
 
 def _dialogue(request: Request) -> int:
