@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from statistics import median
@@ -133,7 +134,7 @@ class Bench:
         if isinstance(value, float | int):
             self.samples.setdefault((row, column), []).append(value)
 
-    def measure(self) -> Samples:
+    def measure(self) -> None:
         """Measure everything, `runs` times, each time from a new disk."""
         for run in range(self.given.runs):
             for name in self.names:
@@ -144,7 +145,6 @@ class Bench:
                     self.play(actor)
                 finally:
                     actor.end()
-        return self.samples
 
     def play(self, actor: Actor) -> None:
         """Measure one system once."""
@@ -248,7 +248,13 @@ def main() -> int:
             names.append(name)
         else:
             print(f"bench: cannot measure {name}: no package to be had", file=sys.stderr)
-    samples = Bench(names, venv, given).measure()
+    bench = Bench(names, venv, given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        bench.measure()
+    except KeyboardInterrupt:
+        print("bench: stopped; this is what was measured until then", file=sys.stderr)
+    samples = bench.samples
     print(facts(store, given.work, plain=given.plain))
     print(f"medians of {given.runs} runs; dma delivers to an mbox that it does not sync\n")
     print("\n".join(table.table(samples)), "\n")

@@ -6,7 +6,9 @@ All of them have the same shape, so that the worker knows nothing of any of them
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from typing import Any
 
 from . import packages
 from .stage import POSTDROP, SENDER, USERS, Stage
@@ -14,20 +16,30 @@ from .stage import POSTDROP, SENDER, USERS, Stage
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 Command = tuple[str, ...]
 DOMAIN = "example.net"
+WRITERS = 8  # at once: the disk commits several messages in one go
 HELD = ("defer_transports=local", "in_flow_delay=0")
 FREE = ("defer_transports=", "in_flow_delay=1s")
 LIMIT = 50_000_000  # bytes of a message: the big one must fit everywhere
 
 
-def dialogue(count: int, users: int, message: str) -> str:
-    """Return an SMTP dialogue that submits `count` messages to that many users in turn."""
+def submit(sendmail: Command, count: int, users: int, message: str, **how: Any) -> None:
+    """Submit `count` messages to that many users in turn, in SMTP dialogues side by side."""
     lines = message.replace("\n", "\r\n")
     one = "MAIL FROM:<{}@{}>\r\nRCPT TO:<{}@{}>\r\nDATA\r\n{}.\r\n"
-    body = (
-        one.format(SENDER[0], DOMAIN, USERS[number % users], DOMAIN, lines)
-        for number in range(count)
-    )
-    return "EHLO localhost\r\n" + "".join(body) + "QUIT\r\n"
+    running = []
+    for first in range(WRITERS):
+        mails = (
+            one.format(SENDER[0], DOMAIN, USERS[number % users], DOMAIN, lines)
+            for number in range(first, count, WRITERS)
+        )
+        with tempfile.TemporaryFile() as file:
+            file.write(f"EHLO localhost\r\n{''.join(mails)}QUIT\r\n".encode())
+            file.seek(0)
+            command = [*sendmail, "-bs"]
+            running.append(subprocess.Popen(command, stdin=file, stdout=-3, **how))
+    statuses = [each.wait() for each in running]
+    if any(statuses):
+        raise RuntimeError("the queue cannot be filled")
 
 
 class System:
@@ -98,12 +110,8 @@ class Pymail(System):
         self.empty()
 
     def fill(self, count: int, users: int, message: str) -> None:
-        dialog = dialogue(count, users, message).encode()
         uid = SENDER[1]
-        command = [*self.sendmail, "-bs"]
-        subprocess.run(
-            command, input=dialog, env=self.env, stdout=-3, check=True, user=uid, group=uid
-        )
+        submit(self.sendmail, count, users, message, env=self.env, user=uid, group=uid)
 
     def empty(self) -> None:
         self.stage.discard(self.spool)
@@ -184,8 +192,7 @@ class Postfix(System):
 
     def fill(self, count: int, users: int, message: str) -> None:
         self.hold()
-        dialog = dialogue(count, users, message).encode()
-        subprocess.run([*self.sendmail, "-bs"], input=dialog, env=ENV, stdout=-3, check=True)
+        submit(self.sendmail, count, users, message, env=ENV)
         deadline = time.monotonic() + 300
         while self._count("deferred") < count or self._count("incoming", "active", "maildrop"):
             if time.monotonic() > deadline:
