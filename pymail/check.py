@@ -93,7 +93,8 @@ def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
 def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
     """Find directories of the spool with the wrong owner or mode, and damaged messages."""
     owner = 0 if spool.system else os.getuid()
-    modes = {spool.path: 0o755, spool.queue: 0o700}
+    # In user mode nobody else needs to come in.
+    modes = {spool.path: 0o755 if spool.system else 0o700, spool.queue: 0o700}
     if spool.system:
         modes[f"{spool.path}/drop"] = 0o1733
     elif not os.path.lexists(spool.path):
@@ -237,7 +238,7 @@ def _directory(place: str, owner: int, mode: int, *, exact: bool) -> Iterator[Fi
         words = f"{place} belongs to {_user(status.st_uid)}"
         yield Finding(words, f"chown {user} {place}", fatal=True)
     have = stat.S_IMODE(status.st_mode)
-    closed = owner == 0 and have & _SEARCHED_BY_ALL != _SEARCHED_BY_ALL
+    closed = mode == 0o755 and have & _SEARCHED_BY_ALL != _SEARCHED_BY_ALL
     if have != mode if exact else (have & 0o022 or closed):
         words = f"{place} has the mode {have:04o}"
         yield Finding(words, f"chmod {mode:04o} {place}", fatal=True)

@@ -311,3 +311,17 @@ def test_a_run_goes_on_when_nobody_listens_any_more(box: Box) -> None:
     for stdout in ("| true", "> /dev/full"):
         box.run("sh", "-c", f"{shlex.join(map(str, argv('flush', '-v', '-a')))} {stdout}")
     assert box.queue() == []
+
+
+def test_check_finds_no_fault_in_a_spool_that_sendmail_has_made(box: Box) -> None:
+    """It asked to open the directory to everybody."""
+    box.send(LETTER)
+    box.flush()
+    assert b"chmod" not in box.run("pymail", "check").stdout
+
+
+def test_a_command_without_its_subcommand_shows_them_in_lines(box: Box) -> None:
+    """The lines of the help were one line with question marks."""
+    done = box.run("pymail", "queue")
+    assert done.returncode == 64
+    assert b"\n  hold  " in done.stderr

@@ -32,6 +32,9 @@ def _main() -> int:
     sys.stdout.reconfigure(errors="replace")  # a locale may not have every character
     try:
         status = face.main(args=_arguments(), prog_name="pymail", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return errors.EX_USAGE
     except click.UsageError as error:
         raise UsageError(error.format_message().rstrip(".")) from None
     except click.Abort:
