@@ -423,7 +423,11 @@ class Job:
         return [
             _Failed(
                 index,
-                Target("outcome", a.target.rpartition(":")[2], name=a.target),
+                Target(
+                    "outcome",
+                    self._run.router.qualify(a.target.rpartition(":")[2]),
+                    name=a.target,
+                ),
                 bounced(a.dsn, a.words),
             )
             for a in self._bounced.get(index, ())

@@ -427,6 +427,9 @@ class Router:
             kind = "maildir" if config.home_mailbox.endswith("/") else "mbox"
             argument = f"{user.home}/{config.home_mailbox}"
             step = f"{argument} (home_mailbox, {config.source('home_mailbox')})"
+        # A mailbox is the same one though the host or home_mailbox got another name meanwhile:
+        # who has the message already gets no second copy.
+        local = address.split(recipient)[0]
         return Target(
             kind,
             recipient,
@@ -436,6 +439,7 @@ class Router:
             sender=here.sender,
             loop_key=recipient,
             steps=here.then(step).steps,
+            name=address.fold(f"mailbox:{user.name}:{local}"),
         )
 
 

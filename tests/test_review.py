@@ -325,3 +325,23 @@ def test_a_command_without_its_subcommand_shows_them_in_lines(box: Box) -> None:
     done = box.run("pymail", "queue")
     assert done.returncode == 64
     assert b"\n  hold  " in done.stderr
+
+
+@pytest.mark.parametrize("change", ['myorigin = "other.example"\n', 'home_mailbox = ".maildir/"\n'])
+def test_nobody_gets_a_second_copy_after_a_change_of_names(machine: Machine, change: str) -> None:
+    """One member of an alias waits; the host is called otherwise when it is tried again."""
+    base = 'mydestination = ["$myhostname", "example.net", "other.example"]\n'
+    machine.config(base)
+    machine.aliases("team: alice, bob\n")
+    home = machine.home("bob")
+    home.rename("/home/away")
+    machine.send("carol", LETTER, "team")
+    machine.flush()
+    assert len(machine.mail("alice")) == 1
+    Path("/home/away").rename(home)
+    machine.config(base + change)
+    machine.flush("-a")
+    assert machine.queue() == []
+    copies = [*machine.mail("alice"), *machine.mail("alice", ".maildir")]
+    assert len(copies) == 1
+    assert len([*machine.mail("bob"), *machine.mail("bob", ".maildir")]) == 1
