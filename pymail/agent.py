@@ -36,7 +36,7 @@ PATIENCE = 20
 """Seconds that a question to a user's home may take, or that a child may not listen."""
 
 _WORDS = 4096
-_REAPS = 500
+_REAPS = 100
 
 
 def become(user: Identity) -> None:
@@ -121,10 +121,17 @@ class Agent:
         self.failure = "took too long"
         self._end()
 
+    def dismiss(self) -> None:
+        """Tell an idle child that there is no more to come."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # it is gone
+
     def close(self) -> None:
         """End an idle child."""
         if self.alive:
-            self._socket.shutdown(socket.SHUT_WR)
+            self.dismiss()
             self._end()
 
     def _parse(self, line: bytes) -> tuple[int, Outcome] | None:
@@ -206,11 +213,13 @@ def _answer(fd: int, deadline: float) -> bytes | None:
 
 def _reap(pid: int) -> int:
     """Return how a child ended; one that hangs in the kernel is left to hang."""
+    pause = 0.0005
     for _ in range(_REAPS):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
     return -signal.SIGKILL
 
 

@@ -73,7 +73,7 @@ MOST_RECIPIENTS = 100000
 ENVELOPE_LIMIT = 1 << 22
 """Bytes; a larger envelope is no message of ours but an attempt to fill our memory."""
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TIME, _RANDOM = 9, 7
@@ -486,7 +486,7 @@ class Draft:
         return fd
 
     def _flush(self) -> None:
-        data = b"".join(self._buffer)
+        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer = []
         self._buffered = 0
         _write(self._fd, data, self._offset)

@@ -10,12 +10,15 @@ the disk's commits are what delivery costs.
 
 import errno
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from pymail.transport import Delivery, Outcome, failed, sent
 
 GROUP = 64
 """Files that are written before they are synced together."""
+
+MANY, MOST_THREADS = 8, 7
 
 
 def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
@@ -73,9 +76,11 @@ class _Folder:
                     written.append((delivery, *self._write(delivery)))
                 except OSError as error:
                     outcomes.append((delivery.number, _trouble(self.path, error)))
+            trouble = _sync([fd for _, fd, _ in written])
             for delivery, fd, temporary in written:
                 try:
-                    os.fsync(fd)
+                    if fd in trouble:
+                        raise trouble[fd]
                     self._link(fd, temporary, file_name(delivery))
                     outcomes.append((delivery.number, sent("delivered to maildir")))
                 except OSError as error:
@@ -145,6 +150,30 @@ class _Folder:
                 os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self.new)
         except FileExistsError:
             return  # delivered by an attempt that was not heard of
+
+
+def _sync(fds: list[int]) -> dict[int, OSError]:
+    """Make files durable; return what went wrong with which.
+
+    Many at once, by threads: the disk then commits them together.
+    """
+    errors: dict[int, OSError] = {}
+    waiting = iter(fds)
+
+    def work() -> None:
+        for fd in waiting:
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                errors[fd] = error
+
+    threads = [threading.Thread(target=work) for _ in range(min(len(fds) // MANY, MOST_THREADS))]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    return errors
 
 
 def _make(path: str) -> None:
