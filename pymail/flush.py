@@ -25,8 +25,8 @@ from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
 from pymail.transport import Delivery  # noqa: TC001  (a dataclass needs it)
 
-MOST_ACTIVE = 400
-"""Messages in hand at once; each has a descriptor open."""
+MOST_ACTIVE = 800
+"""Messages in hand at once; each has a descriptor open (most systems allow 1,024)."""
 
 MOST_AGENTS = 64
 BATCH = 128
@@ -124,6 +124,8 @@ class _Flusher:
 
     def close(self) -> None:
         """End the agents."""
+        for each in self._agents:
+            each.dismiss()
         for each in self._agents:
             each.close()
         self._agents = []
@@ -315,6 +317,9 @@ def _doubt_after_boot(spool: Spool) -> None:
                 return
     except OSError:
         pass  # the first run ever
+    if spool.system:
+        # What was adopted, even delivered, before a power cut may lie in its drop directory again.
+        pickup.adopt(spool, lambda _: None)  # the run itself tells the warnings
     for qid, _ in spool.entries():
         try:
             active = take(spool, qid)

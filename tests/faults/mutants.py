@@ -19,6 +19,12 @@ class Mutant:
 
 
 _SPOOL_SYNC = "            os.fsync(self._fd)\n            os.fsync(self._directory)\n"
+_SPOOL_SYNC_CARELESS = """
+            try:
+                os.fsync(self._fd)
+            except OSError:
+                pass
+"""
 _PASS = "            pass\n"
 _DISKS = "scene=flush disks=ext4+ext4 cut=yes settled=spool fault=kill"
 
@@ -33,8 +39,13 @@ MUTANTS = {
         (
             (
                 "transport/maildir.py",
-                "                    os.fsync(fd)\n",
-                "                    pass\n",
+                "                os.fsync(fd)\n",
+                "                pass\n",
+            ),
+            (
+                "transport/maildir.py",
+                "os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)",
+                "pass",
             ),
         ),
         ((_DISKS, ""),),
@@ -104,21 +115,15 @@ MUTANTS = {
         (
             (
                 "cli/sendmail.py",
-                '    except OSError as error:\n        text = f"cannot read message',
-                "    except OSError as error:\n        return b''\n        text = f\"cannot read message",
+                "        return os.read(0, _READ)\n    except OSError as error:\n",
+                "        return os.read(0, _READ)\n    except OSError as error:\n        return b''\n",
             ),
         ),
         (("scene=submit-big fault=EIO", "read("),),
     ),
     "ignored-fsync": Mutant(
         "an error of fsync ignored",
-        (
-            (
-                "spool.py",
-                _SPOOL_SYNC,
-                "            import contextlib\n            with contextlib.suppress(OSError):\n                os.fsync(self._fd)\n",
-            ),
-        ),
+        (("spool.py", _SPOOL_SYNC, _SPOOL_SYNC_CARELESS),),
         # What was not written is not there after the cut.
         (("scene=submit fault=EIO disks=ext4 cut=yes", "fsync"),),
     ),

@@ -78,7 +78,8 @@ def look(spool: str, homes: dict[str, tuple[str, int]]) -> View:
     for user, (home, uid) in homes.items():
         for path, state in _files(home):
             place = os.path.relpath(path, home)
-            if state.st_uid != uid:
+            # A user may have got a directory of another user's, but nothing of root's.
+            if state.st_uid == 0 or (state.st_uid != uid and not stat.S_ISDIR(state.st_mode)):
                 view.foreign.append(f"{user}/{place}")
             if place == "mbox" or place.split("/")[-2:-1] in (["new"], ["cur"]):
                 _mailed(view, user, path, state)

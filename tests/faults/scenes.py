@@ -109,7 +109,7 @@ def _files(w: World) -> None:
 def _old_index(w: World) -> None:
     """System mode with an aliases file, large enough to be indexed, that has changed since."""
     _, b, c = w.users
-    many = "".join(f"filler-{number}: nobody\n" for number in range(4000))
+    many = "".join(f"filler-{number}: {'nobody' * 16}\n" for number in range(700))
     w.configure("", f"{many}team: {b.name}\n")
     w.system_spool()
     w.run(None, w.program("newaliases"))

@@ -225,6 +225,13 @@ class World:
         """Run the queue, as who has to."""
         return self.run(None if self.system else self.users[0], self.program("flush"))
 
+    def queued(self) -> bool:
+        """Say whether anything is in the queue."""
+        try:
+            return any(not name.startswith(".") for name in os.listdir(f"{self.spool}/queue"))
+        except FileNotFoundError:
+            return False
+
     def read_mail(self) -> None:
         """Let a mail reader open every mailbox: what was new is now in cur/."""
         for user in self.users:
