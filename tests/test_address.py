@@ -260,12 +260,7 @@ def test_an_unsafe_address_is_one_with_a_control_character(text):
     assert is_safe(text) == (not control)
 
 
-@given(st.lists(st.sampled_from('<>()[]"\\:;,@. a'), min_size=2000, max_size=2000))
-def test_long_nonsense_takes_no_long_time(chars):
-    assert mailboxes("".join(chars)) is not None
-
-
 def test_ten_thousand_opened_brackets_are_parsed_in_a_moment():
-    for piece in ("<", "(", '"', "[", "\\", "<@", ":", "a ", "a."):
+    for piece in ("<", "(", '"', "[", "\\", "<@", ":", "a ", "a.", '<"(', "(\\)", "@:;", "<>"):
         mailboxes(piece * 10_000)
         qualify_header((piece * 10_000).encode(), "o")

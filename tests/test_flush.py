@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -316,16 +317,29 @@ def test_a_report_that_is_too_old_goes_to_the_postmaster(later, monkeypatch):
     assert subjects(later.maildir()) == ["Postmaster Copy: Undelivered Mail"]
 
 
-@pytest.mark.parametrize("when", ["1970-01-02 00:00", "2038-03-01 00:00", "2099-01-01 00:00"])
-def test_a_clock_that_is_wrong_bounces_nothing_and_loses_nothing(later, when):
+@pytest.fixture
+def clock(later) -> Callable[..., None]:
+    """Run a program at another time, by the library behind faketime(1)."""
     needs("faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+    def then(when: str, program: str, *args: str) -> None:
+        env = {"LD_PRELOAD": str(library), "FAKETIME": f"@{when}"}
+        env |= {"NO_FAKE_STAT": "1", "DONT_FAKE_MONOTONIC": "1"}
+        done = later.run(program, *args, env=env)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+    return then
+
+
+@pytest.mark.parametrize("when", ["1970-01-02", "2038-03-01", "2099-01-01"])
+def test_a_clock_that_is_wrong_bounces_nothing_and_loses_nothing(later, clock, when):
     later.send(b"Subject: here\n\n")
     later.send(b"Subject: there\n\n", ELSEWHERE)
     later.flush()
-    wrong = {"NO_FAKE_STAT": "1", "DONT_FAKE_MONOTONIC": "1"}
     for _ in range(3):
-        done = later.run("/usr/bin/faketime", when, *argv("flush", "-a"), env=wrong)
-        assert (done.returncode, done.stderr) == (0, b"")
+        clock(f"{when} 00:00:00", "flush", "-a")
+    assert (later.spool / "log").read_text().count("status=deferred") == 4
     assert subjects(later.maildir()) == ["here"]
     assert len(later.queue()) == 1
     assert [entry["queue_name"] for entry in waiting(later)] != ["hold"]
@@ -335,19 +349,11 @@ def test_a_clock_that_is_wrong_bounces_nothing_and_loses_nothing(later, when):
     assert later.queue() == []
 
 
-def test_a_message_sent_and_deferred_beyond_2038_is_tried_again_there(later):
-    needs("faketime")
-    wrong = {"NO_FAKE_STAT": "1", "DONT_FAKE_MONOTONIC": "1"}
-
-    def then(when: str, *command: object) -> None:
-        args = [str(word) for word in command]
-        done = later.run("/usr/bin/faketime", when, *args, env=wrong)
-        assert (done.returncode, done.stderr) == (0, b"")
-
-    then("2038-03-01 00:00:00", *argv("sendmail", ELSEWHERE))
-    then("2038-03-01 00:00:01", *argv("flush"))
+def test_a_message_deferred_beyond_2038_is_tried_again_there(later, clock):
+    clock("2038-03-01 00:00:00", "sendmail", ELSEWHERE)
+    clock("2038-03-01 00:00:01", "flush")
     assert (later.spool / "log").read_text().count("status=deferred") == 1
-    then("2038-03-01 12:00:00", *argv("flush"))
+    clock("2038-03-01 12:00:00", "flush")
     assert (later.spool / "log").read_text().count("status=deferred") == 2
 
 
@@ -684,6 +690,156 @@ def test_after_a_boot_every_recipient_is_in_doubt(later):
     (qid,) = [qid for qid, _ in spool.entries() if qid != "0" * 17]
     entry = spool.read(qid)
     assert entry is not None and bytes(entry.head.states) == ATTEMPTED
+
+
+def test_more_messages_than_may_be_in_hand_are_done_in_turns(box, monkeypatch):
+    monkeypatch.setattr(flushing, "MOST_ACTIVE", 4)
+    for n in range(15):
+        box.send(f"Subject: {n}\n\n".encode())
+    run_here(box, monkeypatch)
+    assert (len(box.maildir()), box.queue()) == (15, [])
+
+
+def test_a_message_with_a_heavy_envelope_is_done_alone(box, monkeypatch):
+    box.config('default_transport = "discard:"\n')
+    names = [f"recipient-{n}-{'x' * 50}@example.org" for n in range(3000)]
+    box.send(b"Subject: light\n\n")
+    Spool(str(box.spool)).submit(Envelope(os.getuid(), names), b"Subject: heavy\n\n")
+    box.send(b"Subject: light\n\n")
+    said = run_here(box, monkeypatch)
+    assert len(said) == 3002
+    assert (len(box.maildir()), box.queue()) == (2, [])
+
+
+def test_no_process_to_be_had_keeps_the_mail(box, monkeypatch):
+    def none_left(_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    box.send(b"Subject: s\n\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(flushing, "Agent", none_left)
+        (said,) = run_here(box, patch)
+    assert "cannot start an agent for" in said and "status=deferred" in said
+    box.flush("-a")
+    assert len(box.maildir()) == 1
+
+
+def test_a_queue_file_that_cannot_be_opened_stops_no_other(box, monkeypatch):
+    box.send(b"Subject: one\n\n")
+    box.send(b"Subject: two\n\n")
+    first, _ = box.queue()
+
+    def broken(spool: Spool, qid: str) -> object:
+        if qid == first:
+            raise OSError(5, "Input/output error")
+        return take(spool, qid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flushing, "take", broken)
+        said = run_here(box, patch)
+    assert f"warning: {first}: cannot read or write the queue file: Input/output error" in said
+    assert (subjects(box.maildir()), box.queue()) == (["two"], [first])
+
+
+@pytest.mark.parametrize("call", ["mark", "note", "remove", "defer"])
+def test_a_queue_that_cannot_be_written_loses_and_doubles_nothing(box, monkeypatch, call):
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    box.config(LATER)
+    box.aliases(f"list: {box.user}, {ELSEWHERE}\n")
+    box.send(b"Subject: before\n\n")
+    box.flush()
+    box.send(b"Subject: two\n\n", box.user, "list@localhost")
+    box.send(b"Subject: one\n\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pymail.active.Active.{call}", broken)
+        said = run_here(box, patch)
+    assert any(line.startswith("warning: ") and "No space left" in line for line in said)
+    box.config('default_transport = "discard:"\n')
+    box.flush("-a")
+    assert sorted(subjects(box.maildir())) == ["before", "one", "two"]
+    assert box.queue() == []
+
+
+def machine_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run root's flush in this process."""
+    said: list[str] = []
+    spool = "/var/spool/pymail"
+    flushing.run(
+        Spool(spool),
+        configuration.here(spool),
+        Log(None),
+        selection=Selection(),
+        tell=said.append,
+    )
+    return said
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_with_few_agents_all_users_get_their_mail(machine, monkeypatch, most):
+    monkeypatch.setattr(flushing, "MOST_AGENTS", most)
+    for _ in range(2):
+        machine.send("erin", b"Subject: s\n\n", "alice", "bob", "carol", "dave")
+    machine_here(monkeypatch)
+    assert [len(machine.mail(u)) for u in ("alice", "bob", "carol", "dave")] == [2] * 4
+    assert machine.queue() == []
+
+
+def test_an_agent_that_hangs_is_ended_and_its_mail_waits(machine, monkeypatch):
+    def hangs(batch):
+        time.sleep(600)
+        yield from ()
+
+    machine.send("erin", b"Subject: s\n\n", "alice")
+    with monkeypatch.context() as patch:
+        patch.setattr(flushing, "MARGIN", 1)
+        patch.setitem(flushing.agent.TRANSPORTS, "maildir", hangs)
+        (said,) = machine_here(patch)
+    assert "cannot deliver as alice: took too long" in said
+    machine.flush("-a")
+    assert len(machine.mail("alice")) == 1
+
+
+def test_what_slow_commands_are_queued_for_waits_for_the_next_run(machine):
+    machine.config(
+        'run_time_limit = "2s"\nlocal_destination_concurrency_limit = 1\n'
+        'mailbox_command = "sleep 1; cat >> out"\n'
+    )
+    for _ in range(5):
+        machine.send("alice", b"Subject: s\n\n", "bob")
+    started = time.monotonic()
+    out = machine.flush("-v").stdout
+    assert time.monotonic() - started < 10
+    assert b"the run has used its time (run_time_limit)" in out
+    machine.config('mailbox_command = "cat >> out"\n')
+    machine.flush("-a")
+    assert (machine.home("bob") / "out").read_bytes().count(b"Subject: s") == 5
+    assert machine.queue() == []
+
+
+def test_what_else_lies_among_the_drop_directories_stops_nobodys_list(machine):
+    machine.config(LATER)
+    drop = machine.spool / "drop"
+    (drop / "file").write_text("")
+    (drop / "link").symlink_to("/etc")
+    machine.send("alice", b"", ELSEWHERE)
+    machine.flush()
+    assert ELSEWHERE.encode() in machine.run("alice", "mailq").stdout
+
+
+def test_a_user_is_told_of_long_envelopes_and_within_bounds(machine, monkeypatch):
+    machine.config(LATER)
+    names = [f"recipient-{n}@example.org" for n in range(300)]
+    for _ in range(3):
+        machine.send("alice", b"", *names)
+    machine.flush()
+    assert b"in 3 Requests." in machine.run("alice", "mailq").stdout
+    monkeypatch.setattr(flushing, "STATUS_LIMIT", 20_000)
+    flushing.tell_users(Spool(str(machine.spool)))
+    status = machine.spool / "drop" / "u1001" / ".status"
+    assert status.stat().st_size < 100_000
+    assert b"Request" in machine.run("alice", "mailq").stdout
 
 
 # Options

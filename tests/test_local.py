@@ -9,15 +9,20 @@ import json
 import os
 import re
 import stat
+import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Letter, corpus, needs
+from harness import PATH, Letter, argv, corpus, letters, measured, needs, needs_root
 from machine import USERS, Machine
 from peers import dovecot
+
+from pymail import config as configuration
+from pymail import world
+from pymail.identity import lookup
 
 LOCAL = """
 myhostname = "box.example.net"
@@ -309,6 +314,26 @@ def test_a_users_forward_cannot_read_what_the_user_cannot(machine):
     assert b"secret@" not in out and b"Permission denied" in out
 
 
+@pytest.mark.parametrize(("privs", "becomes"), [("nobody", "sent"), ("no-such-user", "deferred")])
+def test_a_list_of_a_user_who_is_gone_is_read_as_nobody(machine, privs, becomes):
+    place = Path("/var/lists")
+    place.mkdir(exist_ok=True)
+    place.chmod(0o755)
+    os.chown(place, 4242, 4242)
+    (place / "list").write_text("alice\n")
+    os.chown(place / "list", 4242, 4242)
+    machine.aliases("root: alice\nlist: :include:/var/lists/list\n")
+    machine.config(f'default_privs = "{privs}"\n')
+    machine.send("bob", LETTER, "list")
+    assert f"status={becomes} (" in machine.flush("-v").stdout.decode()
+    assert len(machine.mail("alice")) == (becomes == "sent")
+
+
+def test_a_list_that_is_too_large_is_not_read(machine):
+    out = included(machine, "# x\n" * 300_000 + "alice\n")
+    assert "larger than" in out and machine.mail("alice") == []
+
+
 # Lists
 
 
@@ -383,6 +408,44 @@ def test_a_letter_that_has_come_through_too_many_hands_is_returned(machine, hops
     assert len(machine.mail("alice")) == arrives
     if not arrives:
         assert b"too many hops" in only(machine.mail("bob")).data
+
+
+def test_an_extension_that_no_file_can_have_is_the_users_all_the_same(machine):
+    machine.config(LOCAL)
+    machine.write("alice", ".forward", "bob\n")
+    machine.send("dave", LETTER, f"alice+{'x' * 300}")
+    machine.flush()
+    assert len(machine.mail("bob")) == 1
+
+
+def test_what_is_remembered_of_names_is_bounded(machine):
+    here = world.open_machine(configuration.here(str(machine.spool)), str(machine.spool))
+    for n in range(2 * world.MOST_REMEMBERED):
+        assert here.alias(f"no-such-{n}") is None
+    assert len(here._entries) <= world.MOST_REMEMBERED
+
+
+def test_a_forward_that_fails_while_it_is_read_keeps_the_mail(machine, monkeypatch):
+    alice = lookup("alice")
+    assert alice is not None
+    machine.write("alice", ".forward", "bob\n")
+
+    class Broken:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def read(self, _: int) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(world, "open", Broken, raising=False)
+    found = world.read_forward(alice, ["/home/alice/.forward"])
+    assert found[2] == "cannot read /home/alice/.forward: Input/output error"
 
 
 # Homes
@@ -466,6 +529,30 @@ def test_a_maildir_that_is_a_link_leads_only_where_its_user_may_write(machine):
     assert not (machine.home("carol") / "new").exists()
     assert len(machine.mail("erin")) == 1
     assert machine.queue() != []
+
+
+def test_a_user_without_a_name_has_mail_too(tmp_path):
+    """A container may run as any number."""
+    needs_root()
+    tmp_path.chmod(0o777)
+    for above in tmp_path.parents:
+        if above.stat().st_mode & 0o001 == 0:
+            above.chmod(above.stat().st_mode | 0o001)
+    env = {"PATH": PATH, "HOME": str(tmp_path), "PYMAIL_SPOOL": str(tmp_path / "spool")}
+    env |= {"PYMAIL_CONFIG": str(tmp_path / "config.toml")}
+    run = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+    for program in (["sendmail", "uid54321"], ["flush"]):
+        done = subprocess.run(
+            [*run, *argv(*program)],
+            input=LETTER,
+            env=measured(env),
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    letter = only(letters(tmp_path / "Maildir"))
+    assert (letter.uid, letter.gid) == (54321, 54321)
+    assert letter.values("From")[0].startswith("uid54321@")
 
 
 # Mailboxes

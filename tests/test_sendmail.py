@@ -92,6 +92,7 @@ def test_what_would_be_misunderstood_is_a_usage_error_and_nothing_is_read(box, a
         (["-ifx@y", "bob"], False, ["bob"]),
         (["-t"], True, ["alice"]),
         (["-t", "bob"], True, ["bob", "alice"]),
+        (["-ot"], True, ["alice"]),
     ],
 )
 def test_options_may_stand_in_one_word(box, args, dot, recipients):
@@ -212,6 +213,11 @@ def test_verbose_tells_the_queue_id_on_standard_output(box):
 
 
 # Other programs behind it
+
+
+def test_bs_takes_no_recipients_of_its_own(box):
+    refused(box, "-bs", "bob", status=64, words="-bs")
+    refused(box, "-bs", "-t", status=64, words="-bs")
 
 
 def test_bp_is_mailq(box):
@@ -655,6 +661,28 @@ def test_odi_delivers_its_own_message_only(box):
     box.send(LETTER, "-odi", box.user)
     assert len(box.maildir()) == 1
     assert len(box.queue()) == 1
+
+
+def test_a_flush_that_cannot_be_started_is_no_failure_either(box):
+    command = [
+        "/bin/bash",
+        "-c",
+        'ulimit -u 0; exec "$@"',
+        "bash",
+        *argv("sendmail", "-odi", "bob"),
+    ]
+    done = subprocess.run(
+        ["setpriv", "--reuid=54321", "--clear-groups", *command],
+        input=LETTER,
+        env=box.env | {"PYMAIL_SPOOL": "/tmp/pymail-test-54321"},
+        check=False,
+        capture_output=True,
+    )
+    try:
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(os.listdir("/tmp/pymail-test-54321/queue")) == 1
+    finally:
+        shutil.rmtree("/tmp/pymail-test-54321")
 
 
 def test_odq_only_queues(box):
