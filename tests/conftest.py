@@ -9,10 +9,18 @@ from pathlib import Path
 
 import machine as machines
 import pytest
-from harness import Box, missing
+from harness import CI, Box, missing
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
 NO_MACHINE = pytest.StashKey[str]()
 LOOPBACK = ("127.", "::1", "localhost")
+
+# Other work on the machine must not fail a test; in CI each run tries the same examples.
+examples.register_profile(
+    "patient", deadline=None, derandomize=CI, suppress_health_check=[HealthCheck.too_slow]
+)
+examples.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
