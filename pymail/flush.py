@@ -23,7 +23,8 @@ from pymail.log import Log
 from pymail.outcome import Outcome, deferred, kept
 from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
-from pymail.transport import Delivery  # noqa: TC001  (a dataclass needs it)
+from pymail.transport import Delivery
+from pymail.transport.lmtp import DONE_TIME
 
 MOST_ACTIVE = 800
 """Messages in hand at once; each has a descriptor open (most systems allow 1,024)."""
@@ -237,7 +238,7 @@ class _Flusher:
                     break
                 size = 1 if command else BATCH
                 batch = [queue.popleft() for _ in range(min(size, len(queue)))]
-                limit = MARGIN + sum(d.time_limit for d in batch if command)
+                limit = _patience(kind, batch)
                 each.send(kind, batch, limit)
             if not queue:
                 del self._queues[key]
@@ -280,6 +281,13 @@ class _Flusher:
         job, delivery = self._jobs.pop(number)
         job.hear(delivery, outcome)
         self._finish(job)
+
+
+def _patience(kind: str, batch: list[Delivery]) -> float:
+    """Return the seconds after which an agent with that batch must be stuck."""
+    if kind == "lmtp":
+        return 2 * DONE_TIME
+    return MARGIN + sum(d.time_limit for d in batch if kind == "command")
 
 
 def _in_turn(queues: Iterable[deque[str]]) -> Iterable[str]:

@@ -14,6 +14,7 @@ from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
+from pymail.members import Item
 from pymail.route import Lines
 
 _INCLUDE_LIMIT = 1 << 20
@@ -134,7 +135,7 @@ class Machine:
         found = tuple(members(text))
         # Whoever may only edit a list may not run commands with the rights of its alias.
         if int(owned) not in (0, reader.uid if reader else os.geteuid()):
-            found = tuple(i for i in found if i.kind not in ("command", "file"))
+            found = tuple(_refused(i, path) if i.kind in ("command", "file") else i for i in found)
         return Lines(path, found)
 
     def _reader(self, path: str, owner: int) -> Identity:
@@ -201,6 +202,10 @@ def _keep_small(cache: dict[Any, Any], most: int = MOST_REMEMBERED) -> None:
     """Forget everything once there is too much: names that nobody has come without end."""
     if len(cache) >= most:
         cache.clear()
+
+
+def _refused(item: Item, path: str) -> Item:
+    return Item("fail", f"5.7.1 {item.kind} {item.value} in {path}: its owner may not say so")
 
 
 def _only_root_writes(path: str) -> bool:
