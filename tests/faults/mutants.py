@@ -26,6 +26,7 @@ _SPOOL_SYNC_CARELESS = """
                 pass
 """
 _PASS = "            pass\n"
+_READ = "        return os.read(0, _READ)\n    except OSError as error:\n"
 _DISKS = "scene=flush disks=ext4+ext4 cut=yes settled=spool fault=kill"
 
 MUTANTS = {
@@ -115,8 +116,8 @@ MUTANTS = {
         (
             (
                 "cli/sendmail.py",
-                "        return os.read(0, _READ)\n    except OSError as error:\n",
-                "        return os.read(0, _READ)\n    except OSError as error:\n        return b''\n",
+                _READ,
+                f"{_READ}        return b''\n",
             ),
         ),
         (("scene=submit-big fault=EIO", "read("),),
