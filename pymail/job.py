@@ -32,7 +32,6 @@ from pymail.spool import (
     OPEN,
     REPORTED,
     SEEN,
-    TODO,
     WARNED,
     Attempt,
     Spool,
@@ -414,7 +413,8 @@ class Job:
                 if not wishes or "DELAY" in wishes:
                     late.append(self._failure(index, target, outcome))
         if waits:
-            return TODO
+            # It may have failed, or its agent died, after the letter was in place.
+            return ATTEMPTED
         return REPORTED if failed else DELIVERED
 
     def _unreported(self, index: int) -> list[_Failed]:

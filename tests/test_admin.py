@@ -218,7 +218,7 @@ def test_a_message_is_shown_with_what_happened_to_it(box: Box) -> None:
     text = "\n".join(ok(done))
     assert f"Queue-ID: {qid} (waiting)" in text
     assert f"Sender: <{box.user}>" in text
-    assert "Recipient: <x@example.org> (waiting)" in text
+    assert "Recipient: <x@example.org> (waiting, tried)" in text
     assert "deferred 4.0.0 not today" in text
     assert f"Recipient: <{box.user}> (delivered)" in text
     assert "Subject: ?[31mred" in text

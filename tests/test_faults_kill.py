@@ -24,7 +24,10 @@ def test_a_flush_killed_at_any_call_has_delivered_once_when_the_next_has_run(sce
 
 @pytest.mark.parametrize("scene", ["flush", "flush-own"])
 def test_a_letter_that_was_read_meanwhile_is_not_delivered_again(scene):
-    play(f"{scene}, killed, reader", Case(scene, "kill", reader=True), 10)
+    play(f"{scene}, killed, reader", Case(scene, "kill", reader=True), 8)
+    play(f"{scene}, one process killed, reader", Case(scene, "kill-one", reader=True), 8)
+    case = Case(scene, "EIO", reader=True)
+    play(f"{scene}, errors, reader", case, 8, "Maildir", ("EIO", "EIO+"))
 
 
 def test_newaliases_killed_at_any_call_leaves_one_whole_index():

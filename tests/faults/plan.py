@@ -49,6 +49,8 @@ def kills() -> Iterator[Sweep]:
     for scene in DELIVERIES:
         words = "killed at every call, a reader moves new to cur"
         yield Sweep(f"{SCENES[scene].title}: {words}", Case(scene, "kill", reader=True))
+        words = "one process killed at every call, a reader moves new to cur"
+        yield Sweep(f"{SCENES[scene].title}: {words}", Case(scene, "kill-one", reader=True))
 
 
 def errors() -> Iterator[Sweep]:
@@ -60,6 +62,14 @@ def errors() -> Iterator[Sweep]:
             yield Sweep(
                 f"{SCENES[scene].title}: {name} from every call on", Case(scene, name + "+")
             )
+
+
+def read_meanwhile() -> Iterator[Sweep]:
+    """Yield the sweeps in which a delivery fails and what it left is read."""
+    for scene in ("flush", "flush-own"):
+        for name in ("EIO", "EIO+"):
+            words = f"{name} at every call, a reader moves new to cur"
+            yield Sweep(f"{SCENES[scene].title}: {words}", Case(scene, name, reader=True))
 
 
 def pauses() -> Iterator[Sweep]:
@@ -103,6 +113,7 @@ def everything() -> Iterator[Sweep]:
     """Yield all of it."""
     yield from kills()
     yield from errors()
+    yield from read_meanwhile()
     yield from pauses()
     for kind in disk.KINDS:
         yield from cuts(kind)
