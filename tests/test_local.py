@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -684,11 +685,16 @@ def test_dovecots_lmtp_as_mailbox_transport_takes_the_mail(machine, tmp_path):
         machine.aliases("root: alice\nlist: bob, carol\n")
         machine.send("alice", b"Subject: s\n\n.\nbody\n", "-i", "list", "erin")
         out = machine.flush("-v").stdout.decode()
+        for _ in range(20):  # on a busy machine Dovecot may ask for patience
+            if not machine.queue():
+                break
+            time.sleep(0.5)
+            out += machine.flush("-v", "-a").stdout.decode()
         letters = {user: server.letters(user) for user in ("bob", "carol")}
     assert [len(found) for found in letters.values()] == [1, 1], out
     assert letters["bob"][0].endswith(b"\n.\nbody\n")
     assert b"Return-Path: <alice@example.net>" in letters["bob"][0]
-    assert out.count(f"relay={server.address}") == 4  # and the report to alice
+    assert out.count(f"relay={server.address}") >= 4  # and the report to alice
     assert "to=<erin@example.net>" in out and "status=bounced" in out
     assert len(letters["bob"]) == 1 and machine.mail("bob") == []
 
