@@ -52,6 +52,7 @@ class _Folder:
         self.path = path
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._fds: list[int] = []
+        self._read: set[str] | None = None
         try:
             try:
                 self._fds = [os.open(f"{path}/{name}", flags) for name in ("tmp", "new", "cur")]
@@ -70,17 +71,18 @@ class _Folder:
         try:
             for delivery in deliveries:
                 try:
-                    if delivery.doubtful and self._was_read(file_name(delivery)):
-                        outcomes.append((delivery.number, sent("delivered to maildir before")))
-                        continue
                     written.append((delivery, *self._write(delivery)))
                 except OSError as error:
                     outcomes.append((delivery.number, _trouble(self.path, error)))
             trouble = _sync([fd for _, fd, _ in written])
+            self._read = None  # looked at again for each group, right before it gets its names
             for delivery, fd, temporary in written:
                 try:
                     if fd in trouble:
                         raise trouble[fd]
+                    if delivery.doubtful and self._was_read(file_name(delivery)):
+                        outcomes.append((delivery.number, sent("delivered to maildir before")))
+                        continue
                     self._link(fd, temporary, file_name(delivery))
                     outcomes.append((delivery.number, sent("delivered to maildir")))
                 except OSError as error:
@@ -104,9 +106,10 @@ class _Folder:
 
     def _was_read(self, name: str) -> bool:
         """Say whether a reader has moved the message to cur/, with whatever flags."""
-        # A fresh descriptor: on btrfs one that was read once shows nothing new.
-        with os.scandir(f"{self.path}/cur") as entries:
-            return any(entry.name.partition(":")[0] == name for entry in entries)
+        if self._read is None:
+            # A fresh descriptor: on btrfs one that was read once shows nothing new.
+            self._read = {entry.partition(":")[0] for entry in os.listdir(f"{self.path}/cur")}
+        return name in self._read
 
     def _write(self, delivery: Delivery) -> tuple[int, str]:
         """Write the message to an unnamed file in tmp/, or to a named one where that is missing."""
