@@ -28,6 +28,7 @@ _SPOOL_SYNC_CARELESS = """
 _PASS = "            pass\n"
 _READ = "        return os.read(0, _READ)\n    except OSError as error:\n"
 _DISKS = "scene=flush disks=ext4+ext4 cut=yes settled=spool fault=kill"
+_HOMES = "scene=flush disks=ext4+ext4 cut=yes settled=homes reader=yes fault=kill"
 
 MUTANTS = {
     "no-fsync": Mutant(
@@ -49,12 +50,12 @@ MUTANTS = {
                 "pass",
             ),
         ),
-        ((_DISKS, ""),),
+        ((_DISKS, "end"), (_DISKS, "exit_group"), (_DISKS, "")),
     ),
     "no-fsync-new": Mutant(
         "no fsync of the directory new/",
         (("transport/maildir.py", "            os.fsync(self.new)\n", _PASS),),
-        ((_DISKS, ""),),
+        ((_DISKS, "end"), (_DISKS, "exit_group"), (_DISKS, "")),
     ),
     "random-name": Mutant(
         "a random name in the Maildir",
@@ -65,7 +66,7 @@ MUTANTS = {
                 'R{delivery.key}.pymail{os.urandom(8).hex()}"',
             ),
         ),
-        (("scene=flush-own fault=kill", ""),),
+        (("scene=flush-own fault=kill", "Maildir"),),
     ),
     "no-look-into-cur": Mutant(
         "no look into cur/",
@@ -76,12 +77,12 @@ MUTANTS = {
                 "if None and self._was_read",
             ),
         ),
-        (("scene=flush-own fault=kill reader=yes", ""),),
+        (("scene=flush-own fault=kill reader=yes", "Maildir"),),
     ),
     "no-doubt": Mutant(
         "no doubt after a power cut",
         (("flush.py", "    _doubt_after_boot(spool)\n", ""),),
-        (("scene=flush fault=kill disks=ext4+ext4 cut=yes settled=homes reader=yes", ""),),
+        ((_HOMES, "end"), (_HOMES, "linkat"), (_HOMES, "")),
     ),
     "unlink-first": Mutant(
         "a message removed from the queue before it is delivered",
@@ -127,6 +128,11 @@ MUTANTS = {
         (("spool.py", _SPOOL_SYNC, _SPOOL_SYNC_CARELESS),),
         # What was not written is not there after the cut.
         (("scene=submit fault=EIO disks=ext4 cut=yes", "fsync"),),
+    ),
+    "no-lock": Mutant(
+        "a message in two hands at once",
+        (("active.py", "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
+        (("scene=flush-file fault=pause other=flush", ""),),
     ),
     "half-adopted": Mutant(
         "no look for adoptions that were broken off",
