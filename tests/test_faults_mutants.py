@@ -7,7 +7,7 @@ from faulty import FULL, need_root, pool
 pytestmark = pytest.mark.timeout(0 if FULL else 300)
 
 # These hang, or take long to find.
-SLOW = ("waiting", "no-lease-no-crc", "half-adopted")
+SLOW = ("waiting", "no-lease-no-crc", "half-adopted", "no-lock")
 
 
 @pytest.mark.parametrize("name", MUTANTS)
