@@ -14,9 +14,15 @@ from pymail import paths
 from pymail.configfile import Given, files, read
 from pymail.errors import ConfigError
 from pymail.expansion import Expansion
-from pymail.settings import Setting, Value, checked, nearest
+from pymail.settings import Setting, Value, checked, nearest, row
+from pymail.smtpsettings import SmtpSettings
 
 MAILNAME = "/etc/mailname"
+
+OUTSIDE = (
+    "error:5.4.4 outside mail is not deliverable: set relayhost, or default_transport"
+    ' = "smtp" to deliver directly, in {}'
+)
 
 _HOST = {
     "pattern": r"[^\s@/:;,<>()\[\]\"\\$]+|\[[0-9A-Fa-f.:]+\]",
@@ -31,37 +37,32 @@ _SOURCES = {
     "pattern": "alias|forward|include",
     "wanted": "one of alias, forward, include",
 }
-_AHEAD = ("error", "retry", "discard", "lmtp")
+_AHEAD = ("error", "retry", "discard", "hold", "lmtp", "smtp", "relay")
 _TRANSPORT = {
-    "pattern": rf"(?:{'|'.join(_AHEAD)}):.*",
+    "pattern": rf"(?:smtp|relay|hold|(?:{'|'.join(_AHEAD)}):.*)",
     "wanted": "a transport: one of " + ", ".join(f"{name}:" for name in _AHEAD),
 }
 
 
-def _row(kind: str, default: Value, words: str, **more: Any) -> Any:  # noqa: ANN401
-    """Declare one setting; Any, because the attribute has a type of its own."""
-    return field(metadata={"setting": Setting(kind, default, words, **more)})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(SmtpSettings):
     """The settings as they hold: `$name` replaced, times in seconds."""
 
-    myhostname: str = _row(
+    myhostname: str = row(
         "text",
         "$hostname",
         "the name of this machine",
         shown="the machine's host name",
         **_HOST,
     )
-    mydomain: str = _row(
+    mydomain: str = row(
         "text",
         "$domain",
         "the domain of this machine",
         shown='$myhostname after its first dot, or "localdomain"',
         **_HOST,
     )
-    myorigin: str = _row(
+    myorigin: str = row(
         "text",
         "$mailname",
         "the domain of addresses that have none; a path means the first line of that file",
@@ -69,21 +70,21 @@ class Config:
         pattern=_HOST["pattern"] + r"|/[^\s]+",
         wanted=_HOST["wanted"],
     )
-    mydestination: tuple[str, ...] = _row(
+    mydestination: tuple[str, ...] = row(
         "list",
         ("$myhostname", "$myorigin", "localhost.$mydomain", "localhost"),
         "the domains whose mail is delivered on this machine",
         **_HOST,
     )
-    append_dot_mydomain: bool = _row("flag", False, 'complete the domain "box" to box.$mydomain')
-    recipient_delimiter: str = _row(
+    append_dot_mydomain: bool = row("flag", False, 'complete the domain "box" to box.$mydomain')
+    recipient_delimiter: str = row(
         "text",
         "",
         "the characters that separate a user name from its extension",
         pattern=r"[-+=_.#%!~&*^?{}|]*",
         wanted="one or more of the characters - + = _ . # % ! ~ & * ^ ? { } |",
     )
-    alias_maps: tuple[str, ...] = _row(
+    alias_maps: tuple[str, ...] = row(
         "list",
         ("$aliases",),
         "the aliases files, searched in this order",
@@ -91,19 +92,19 @@ class Config:
         pattern=r"(?:(?:hash|lmdb|cdb|dbm|btree|texthash):)?/.+",
         wanted="the path of an aliases file",
     )
-    allow_mail_to_commands: tuple[str, ...] = _row(
+    allow_mail_to_commands: tuple[str, ...] = row(
         "list", ("alias", "forward"), "where |command is allowed", **_SOURCES
     )
-    allow_mail_to_files: tuple[str, ...] = _row(
+    allow_mail_to_files: tuple[str, ...] = row(
         "list", ("alias", "forward"), "where /file is allowed", **_SOURCES
     )
-    owner_request_special: bool = _row(
+    owner_request_special: bool = row(
         "flag", True, "owner-LIST is the sender of what the alias LIST sends on"
     )
-    expand_owner_alias: bool = _row(
+    expand_owner_alias: bool = row(
         "flag", False, "use what owner-LIST stands for as that sender, not its name"
     )
-    forward_path: tuple[str, ...] = _row(
+    forward_path: tuple[str, ...] = row(
         "list",
         ("$home/.forward$recipient_delimiter$extension", "$home/.forward"),
         "where a user's .forward file is looked for",
@@ -111,87 +112,88 @@ class Config:
         wanted="a path that starts with / or $home/",
         raw=True,
     )
-    home_mailbox: str = _row(
+    home_mailbox: str = row(
         "text",
         "Maildir/",
         "the mailbox in a user's home: with a final / a Maildir, else an mbox file",
         pattern=r"(?!/|~|(?:.*/)?\.\.(?:/|\Z)).+",
         wanted="a path inside the user's home",
     )
-    mailbox_command: str = _row(
+    mailbox_command: str = row(
         "text", "", "a command that delivers for every user instead", raw=True
     )
-    mailbox_transport: str = _row(
+    mailbox_transport: str = row(
         "text",
         "",
         "a transport that delivers for every user instead",
         pattern=_TRANSPORT["pattern"] + "|",
         wanted=_TRANSPORT["wanted"],
     )
-    default_transport: str = _row(
+    default_transport: str = row(
         "text",
-        "error:5.4.4 outside mail is not deliverable: set default_transport in $config",
+        "$outside",
         "what happens to mail for other domains",
+        shown="smtp where relayhost is set, else error: with a sentence that says what to set",
         **_TRANSPORT,
     )
-    unknown_local_recipient_reject_code: int = _row(
+    unknown_local_recipient_reject_code: int = row(
         "number",
         550,
         "mail for an unknown user: 550 returns it, 450 tries again",
         low=400,
         high=599,
     )
-    default_privs: str = _row(
+    default_privs: str = row(
         "text",
         "nobody",
         "the user that runs |command and writes /file of aliases",
         **_ACCOUNT,
     )
-    mail_owner: str = _row(
+    mail_owner: str = row(
         "text", "pymail", "the system user that speaks with the network", **_ACCOUNT
     )
-    root_user: str = _row(
+    root_user: str = row(
         "text",
         "",
         "who gets root's mail where root has no alias",
         pattern=_ACCOUNT["pattern"] + "|",
         wanted=_ACCOUNT["wanted"],
     )
-    message_size_limit: int = _row(
+    message_size_limit: int = row(
         "number", 10240000, "bytes that a message may have; 0 is no limit"
     )
-    bounce_size_limit: int = _row(
+    bounce_size_limit: int = row(
         "number", 50000, "bytes of the returned message that a bounce quotes"
     )
-    hopcount_limit: int = _row(
+    hopcount_limit: int = row(
         "number", 50, "Received: lines that a message may have", low=1, high=10000
     )
-    minimal_backoff_time: int = _row(
+    minimal_backoff_time: int = row(
         "time", 300, "the shortest wait before a deferred message is tried again", low=1
     )
-    maximal_backoff_time: int = _row("time", 4000, "the longest such wait", low=1)
-    maximal_queue_lifetime: int = _row(
+    maximal_backoff_time: int = row("time", 4000, "the longest such wait", low=1)
+    maximal_queue_lifetime: int = row(
         "time",
         "5d",
         "the age at which a message is returned as undeliverable",
         high=31536000,
     )
-    bounce_queue_lifetime: int = _row(
+    bounce_queue_lifetime: int = row(
         "time", "5d", "the same for a message with the null sender", high=31536000
     )
-    delay_warning_time: int = _row(
+    delay_warning_time: int = row(
         "time",
         0,
         "the age at which the sender is told of the delay; 0 is never",
         high=31536000,
     )
-    local_destination_concurrency_limit: int = _row(
+    local_destination_concurrency_limit: int = row(
         "number", 2, "deliveries at one time to the same user", low=1, high=1000
     )
-    command_time_limit: int = _row(
+    command_time_limit: int = row(
         "time", 1000, "how long a |command or a mailbox_command may run", low=1
     )
-    run_time_limit: int = _row("time", "1h", "how long one run of flush starts deliveries", low=1)
+    run_time_limit: int = row("time", "1h", "how long one run of flush starts deliveries", low=1)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def source(self, name: str) -> str:
@@ -239,6 +241,11 @@ def combine(given: Given, facts: Mapping[str, str]) -> Config:
             return expansion.text("myhostname").partition(".")[2] or "localdomain"
         if name == "mailname":
             return facts[name] or expansion.text("myhostname")
+        if name == "outside":
+            relayed = expansion.value("relayhost") or expansion.value(
+                "sender_dependent_relayhost_maps"
+            )
+            return "smtp" if relayed else OUTSIDE.format(facts["config"])
         return facts[name]
 
     expansion = Expansion(SETTINGS, given, of_machine, _finished)

@@ -12,6 +12,7 @@ class Outcome:
     bounced   never
     kept      trouble of this machine (disk, descriptors, permissions of our own): tried again,
               never too old, never bounced
+    offline   this machine has no network: no attempt was made, and the message does not age
     `dsn` is an RFC 3463 status, `words` what a person reads in mailq, log and bounce.
     """
 
@@ -38,3 +39,8 @@ def bounced(dsn: str, words: str) -> Outcome:
 def kept(dsn: str, words: str) -> Outcome:
     """Return the outcome of a delivery that trouble of this machine prevents."""
     return Outcome("kept", dsn, words)
+
+
+def offline(words: str) -> Outcome:
+    """Return the outcome of a delivery that needs a network where there is none."""
+    return Outcome("offline", "4.4.0", words)

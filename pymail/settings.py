@@ -6,12 +6,34 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-Value = str | int | bool | tuple[str, ...]
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a lookup table is made of: rows of the configuration itself, then files.
+
+    A file is "/path" in the format of Postfix's text maps, "regexp:/path" or "pcre:/path".
+    """
+
+    rows: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Say whether anything can be found in it."""
+        return bool(self.rows or self.files)
+
+
+Value = str | int | bool | tuple[str, ...] | Table
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNLIMITED = 2**53
+
+_TEXT_FILES = ("hash", "texthash", "lmdb", "cdb", "dbm", "btree")
+"""Kinds of Postfix's maps; what is read is always the text that postmap would read."""
+
+_PATTERN_FILES = ("regexp", "pcre")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,11 @@ class Setting:
     wanted: str = ""
     raw: bool = False
     shown: str = ""
+
+
+def row(kind: str, default: Value, words: str, **more: Any) -> Any:  # noqa: ANN401
+    """Declare one setting of a table; Any, because the attribute has a type of its own."""
+    return field(metadata={"setting": Setting(kind, default, words, **more)})
 
 
 def checked(setting: Setting, value: object) -> Value:
@@ -61,6 +88,10 @@ def shown(value: Value) -> str:
         return str(value)
     if isinstance(value, str):
         return _quoted(value)
+    if isinstance(value, Table) and value.rows:
+        return "{ " + ", ".join(f"{_quoted(k)} = {_quoted(v)}" for k, v in value.rows) + " }"
+    if isinstance(value, Table):
+        value = value.files
     return "[" + ", ".join(_quoted(word) for word in value) + "]"
 
 
@@ -118,6 +149,31 @@ def _list(setting: Setting, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_matched(setting, word) for word in value))
 
 
+def _map(_setting: Setting, value: object) -> Table:
+    if isinstance(value, Table):
+        return value
+    if isinstance(value, dict):
+        if not all(isinstance(right, str) and right.isprintable() for right in value.values()):
+            message = "must have a text behind each key"
+            raise ValueError(message)
+        return Table(rows=tuple(value.items()))
+    if isinstance(value, str):
+        value = elements(value)
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        message = "must be a table, or a list of files"
+        raise ValueError(message)
+    return Table(files=tuple(map(_file, value)))
+
+
+def _file(word: str) -> str:
+    found = re.fullmatch(r"(?:(\w+):)?(/[^\s]+)", word)
+    if not found or found[1] not in {None, *_TEXT_FILES, *_PATTERN_FILES} or not word.isprintable():
+        kinds = ", ".join((*_TEXT_FILES, *_PATTERN_FILES))
+        message = f'"{word}" is not the path of a file, alone or behind one of {kinds} and ":"'
+        raise ValueError(message)
+    return word if found[1] in _PATTERN_FILES else found[2]
+
+
 def _matched(setting: Setting, text: str) -> str:
     if not text.isprintable():
         message = "has a control character in it"
@@ -140,4 +196,5 @@ _CHECKS: dict[str, Callable[[Setting, object], Value]] = {
     "time": _time,
     "flag": _flag,
     "list": _list,
+    "map": _map,
 }

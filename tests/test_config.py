@@ -288,3 +288,33 @@ def test_values_are_shown_as_toml() -> None:
     assert settings.shown(("a", "b")) == '["a", "b"]'
     assert settings.shown(value=True) == "true"
     assert settings.shown(5) == "5"
+
+
+def test_a_lookup_table_is_a_table_or_files_of_postfix(file: Path) -> None:
+    loaded = written(
+        file,
+        'transport_maps = "hash:/etc/postfix/transport, regexp:/etc/postfix/tr"\n'
+        '[smtp_generic_maps]\n"root@box" = "me@isp.example"\n',
+    )
+    assert loaded.transport_maps.files == ("/etc/postfix/transport", "regexp:/etc/postfix/tr")
+    assert loaded.smtp_generic_maps.rows == (("root@box", "me@isp.example"),)
+    assert settings.shown(loaded.smtp_generic_maps) == '{ "root@box" = "me@isp.example" }'
+    assert loaded.source("smtp_generic_maps") == f"{file}, line 2"
+    assert not loaded.sender_canonical_maps
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("transport_maps = 'ldap:/etc/x'\n", '"ldap:/etc/x" is not the path of a file'),
+        ("transport_maps = 5\n", "must be a table, or a list of files"),
+        ("[transport_maps]\na = 1\n", "must have a text behind each key"),
+        ("relayhost = '[a'\n", '"[a" is not a host: domain, [host]'),
+    ],
+)
+def test_what_is_no_lookup_table_or_host_is_refused(file: Path, text: str, words: str) -> None:
+    assert words in refusal(file, text)
+
+
+def test_with_a_relayhost_outside_mail_goes_by_smtp(file: Path) -> None:
+    assert written(file, "relayhost = '[smtp.isp.example]:587'\n").default_transport == "smtp"

@@ -89,7 +89,16 @@ def test_every_program_and_file_has_its_page() -> None:
 @pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
 def test_a_page_refers_to_pages_that_exist(source: Path) -> None:
     own = {path.name for path in PAGES}
-    elsewhere = {"cron.8", "crontab.1", "crontab.5", "syslog.3", "jq.1", "procmail.1", "maildrop.1"}
+    elsewhere = {
+        "cron.8",
+        "crontab.1",
+        "crontab.5",
+        "syslog.3",
+        "jq.1",
+        "procmail.1",
+        "maildrop.1",
+        "postmap.1",
+    }
     elsewhere |= {"mutt.1", "aliases.5", "sh.1", "postconf.5", "editor.1", "less.1", "maildir.5"}
     elsewhere |= {"adduser.8", "hostname.1", "mailname.5", "passwd.5", "environ.7", "sysexits.3"}
     named = {

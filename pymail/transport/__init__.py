@@ -9,7 +9,7 @@ other side did.
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pymail.identity import Identity
 from pymail.outcome import Outcome, bounced, deferred, kept, sent
@@ -18,8 +18,10 @@ __all__ = [
     "Content",
     "Delivery",
     "Identity",
+    "Login",
     "Outcome",
     "Transport",
+    "Wishes",
     "bounced",
     "deferred",
     "failed",
@@ -59,6 +61,34 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """What a server is told of who we are; `password` is the token of XOAUTH2 as well.
+
+    `command` prints the password where it is not known before; `source` says where the login is
+    from, for people.  The secret is in no repr.
+    """
+
+    user: str
+    password: str = field(default="", repr=False)
+    command: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the sender asked for (RFC 3461, 6152, 6531), as it goes to the next server.
+
+    notify and orcpt are the recipient's; `utf8` says that SMTPUTF8 was asked for.
+    """
+
+    notify: str = ""
+    orcpt: str = ""
+    ret: str = ""
+    envid: str = ""
+    utf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One message to one target.
 
@@ -67,10 +97,11 @@ class Delivery:
     doubtful   an earlier attempt may have succeeded without our hearing of it
     sender     envelope sender, qualified, "" for the null sender
     recipient  the final address, `original` the one the message was queued for
-    argument   path of a Maildir or file, command line, or LMTP destination
+    argument   path of a Maildir or file, command line, LMTP destination, or list of next hops
     extension  of the recipient, behind recipient_delimiter
     arrived    seconds
     time_limit seconds that a command may take
+    login      for SMTP: who to log in as, None for nobody; `wishes` go with the message
     """
 
     number: int
@@ -86,6 +117,8 @@ class Delivery:
     content: Content
     arrived: int
     time_limit: int = 1000
+    login: Login | None = None
+    wishes: Wishes = Wishes()
 
 
 Transport = Callable[[Sequence[Delivery]], Iterator[tuple[int, Outcome]]]
