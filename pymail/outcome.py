@@ -14,11 +14,21 @@ class Outcome:
               never too old, never bounced
     offline   this machine has no network: no attempt was made, and the message does not age
     `dsn` is an RFC 3463 status, `words` what a person reads in mailq, log and bounce.
+
+    Of a delivery to another server also:
+    relay    the server, "host[address]:port"
+    reply    what it replied, "" where it said nothing
+    passed   it has taken over the duty to report success (RFC 3461)
+    advice   cause and cure of a known reply, in a plain sentence
     """
 
     status: str
     dsn: str
     words: str
+    relay: str = ""
+    reply: str = ""
+    passed: bool = False
+    advice: str = ""
 
 
 def sent(words: str, dsn: str = "2.0.0") -> Outcome:
