@@ -4,6 +4,7 @@
 250 2.1.5 last line     behind it; the text may begin with a status of RFC 3463
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +28,15 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply: its code, its RFC 3463 status, its texts without either."""
+    """One reply: its code, its RFC 3463 status, its texts without either.
+
+    `words` is the reply as one line, as Postfix shows it: "550 5.1.1 no such user".
+    """
 
     code: int
     dsn: str
     texts: tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """The reply as one line, as Postfix shows it: "550 5.1.1 no such user"."""
-        status = "" if self.dsn.endswith(".0.0") else f"{self.dsn} "
-        return f"{self.code} {status}{' '.join(self.texts)}".strip()[:MOST_WORDS]
+    words: str
 
     @property
     def good(self) -> bool:
@@ -72,16 +71,19 @@ def is_last(line: bytes) -> bool:
 def parse(lines: Sequence[bytes]) -> Reply:
     """Return the reply that `lines` make up.  Raise ProtocolError where their codes differ."""
     found = [match for match in map(_LINE.fullmatch, lines) if match]
-    code = found[-1][1]
-    if any(match[1] != code for match in found):
+    code = found[-1][1].decode()
+    if any(match[1] != found[-1][1] for match in found):
         raise ProtocolError(f"codes differ in one reply: {printable(repr(lines[:2]))}")
-    texts = [(match[3] or b"").decode("utf-8", "replace") for match in found]
-    status = _STATUS.match(texts[-1])
-    dsn = f"{code[:1].decode()}.0.0"
-    if status and status[1] == dsn[0]:
-        dsn = status[0].strip()
-    return Reply(int(code), dsn, tuple(_bare(text, dsn) for text in texts))
+    said = [(match[3] or b"").decode("utf-8", "replace") for match in found]
+    status = _STATUS.match(said[-1])
+    dsn = status[0].strip() if status and status[1] == code[0] else ""
+    texts = tuple(printable(text.removeprefix(dsn).strip()) for text in said)
+    words = " ".join(word for word in (code, dsn, *texts) if word)[:MOST_WORDS]
+    return Reply(int(code), dsn or f"{code[0]}.0.0", texts, words)
 
 
-def _bare(text: str, dsn: str) -> str:
-    return printable(text.removeprefix(dsn).strip())
+@functools.lru_cache(maxsize=128)
+def single(line: bytes) -> Reply:
+    """Return the reply that one line makes up; most replies have been heard before."""
+    is_last(line)
+    return parse([line])

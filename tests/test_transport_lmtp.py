@@ -16,6 +16,7 @@ from transports import content, delivery, filed
 
 from pymail.outcome import Outcome, bounced, deferred, kept, sent
 from pymail.transport import Content, lmtp, wire
+from pymail.transport.data import data_lines
 
 OFFERS = "250-fake\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1000000"
 
@@ -47,7 +48,7 @@ def test_dovecot_takes_a_message_for_each_recipient(real):
         ("bounced", "5.1.1"),
         ("sent", "2.0.0"),
     ]
-    assert outcomes[0].words.startswith("250 <alice@x.org> ")
+    assert outcomes[0].words.startswith("250 2.0.0 <alice@x.org> ")
     assert outcomes[0].words.endswith(" Saved")
     assert "in reply to RCPT TO command" in outcomes[1].words
     for user in ("alice", "bob"):
@@ -93,7 +94,7 @@ def place(request, tmp_path) -> Path | None:
 def test_a_message_is_sent_in_one_transaction(place, hello):
     with fake_lmtp(place, LHLO=hello) as server:
         outcomes = run(server.address, "alice@x.org", "a b@x.org")
-    assert outcomes == [sent("250 saved")] * 2
+    assert outcomes == [sent("250 2.0.0 saved")] * 2
     ((mail, to, data),) = server.messages
     assert mail.startswith("MAIL FROM:<joe@example.org>")
     assert to == ["RCPT TO:<alice@x.org>", 'RCPT TO:<"a b"@x.org>']
@@ -430,7 +431,7 @@ class _Pieces(Content):
 )
 @settings(deadline=None)
 def test_the_wire_form_does_not_depend_on_the_pieces(body, sizes):
-    out = b"".join(lmtp.data_lines(_Pieces(sizes, body)))
+    out = b"".join(data_lines(_Pieces(sizes, body)))
     lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     if lines[-1] == b"":
         lines.pop()

@@ -5,8 +5,7 @@ All messages of a batch for one destination go through one connection.  The reci
 message share a transaction; the server answers for each of them behind the final dot, and what
 it answered stays, whatever happens to the connection after.
 
-Lines go out with CRLF and never with a bare CR or LF, dots are stuffed after that
-(CVE-2023-51764); nothing is sent that the server did not offer.
+Nothing is sent that the server did not offer.
 """
 
 import os
@@ -16,7 +15,8 @@ from dataclasses import replace
 from pymail.address import is_safe, quote
 from pymail.replies import Reply
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept
-from pymail.transport.wire import LostError, Wire
+from pymail.transport.data import data_lines
+from pymail.transport.wire import LostError, dial
 
 PORT = 24
 MOST_RECIPIENTS = 50
@@ -38,27 +38,6 @@ def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
         destinations.setdefault(delivery.argument, []).append(delivery)
     for argument, deliveries in destinations.items():
         yield from _to(argument, deliveries)
-
-
-def data_lines(content: Content) -> Iterator[bytes]:
-    """Yield a message as it goes over the wire, to the line before the final dot.
-
-    Every CR, LF and CRLF is a line end; a dot at the beginning of a line gets another.
-    """
-    held = b""
-    start = b"\n"
-    for piece in content.pieces():
-        text = held + piece
-        held = b"\r" if text.endswith(b"\r") else b""
-        text = text.removesuffix(b"\r")
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if text:
-            stuffed = (start + text).replace(b"\n.", b"\n..")[len(start) :]
-            start = b"\n" if text.endswith(b"\n") else b""
-            yield stuffed.replace(b"\n", b"\r\n")
-    if held or not start:
-        yield b"\r\n"
 
 
 def _to(argument: str, deliveries: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
@@ -112,7 +91,7 @@ class _Peer:
     """A connection to a server that has said LHLO."""
 
     def __init__(self, argument: str) -> None:
-        self._wire = Wire(argument, PORT)
+        self._wire = dial(argument, PORT)
         self._name = argument
         self._stale = False
         try:

@@ -1,107 +1,262 @@
 """A conversation in lines with a server over a socket: what LMTP and SMTP share.
 
-Every wait has an end, also with a server that talks without end or one byte a minute.
+Every wait has an end, also with a server that talks without end, one byte a minute, or that
+takes what it is sent one byte a minute.  While we write, what the server says is heard: with
+pipelining neither side waits for the other to read.
 """
 
+import errno
+import select
 import socket
 import time
+from typing import Protocol
 
 from pymail import replies
+from pymail.outcome import Outcome
 from pymail.replies import ProtocolError, Reply
-from pymail.transport import deferred
+from pymail.transport import failed
 
 # Seconds; RFC 5321 4.5.3.2.
 CONNECT_TIME = 30
 REPLY_TIME = 300
 
+SLOWEST = 500
+"""Bytes a second that a server takes at least; Postfix's smtp_min_data_rate."""
+
+MOST_HEARD = 1 << 20
+"""Bytes of replies that wait to be read; those to 10,000 recipients are fewer."""
+
+_ROOM = 1 << 16
+_NO_WAY = (errno.ENETUNREACH, errno.ENETDOWN)
+
 
 class LostError(Exception):
-    """The connection is of no more use; `outcome` is that of everyone not answered for."""
+    """The connection is of no more use; `outcome` is that of everyone not answered for.
 
-    def __init__(self, dsn: str, words: str) -> None:
+    kind    "host" the next server may do better, "login" the login was refused, "offline"
+            there is no way to the network from here
+    """
+
+    def __init__(
+        self, dsn: str, words: str, kind: str = "host", *, reply: str = "", status: str = "deferred"
+    ) -> None:
         super().__init__(words)
-        self.outcome = deferred(dsn, words)
+        self.outcome = Outcome(status, dsn, words, reply=reply)
+        self.kind = kind
+
+
+class Tunnel(Protocol):
+    """TLS, or what else is between the conversation and the bytes that a socket carries.
+
+    All raise OSError where the other side breaks the protocol.
+    """
+
+    def shake(self, data: bytes) -> tuple[bytes, bool]:
+        """Take what came from the peer; return what to send, and whether it stands."""
+        ...
+
+    def seal(self, data: bytes) -> bytes:
+        """Return `data` as it is sent."""
+        ...
+
+    def unseal(self, data: bytes) -> bytes:
+        """Return what was said, as far as `data` has it complete."""
+        ...
 
 
 class Wire:
-    """A connection to the server `name`; it connects when it is made.
+    """A connected socket to the server `name`.
 
     Everything raises LostError where the server, or the way to it, fails.
     """
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, there: socket.socket) -> None:
+        there.setblocking(False)
         self.name = name
+        self._socket = there
+        self._tunnel: Tunnel | None = None
         self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(there, select.POLLIN)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has been heard that was not asked for."""
+        return not self._buffer
+
+    @property
+    def here(self) -> str:
+        """The address of our end."""
         try:
-            self._socket = _connect(name, port)
-        except ValueError:
-            raise LostError("4.3.5", f"cannot connect to {name}: not a destination") from None
+            return str(self._socket.getsockname()[0])
         except OSError as error:
-            raise LostError("4.4.1", f"connect to {name}: {error.strerror or error}") from None
+            raise self._lost(error, "while saying hello") from None
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
         self._socket.close()
 
+    def secure(self, tunnel: Tunnel, limit: float) -> None:
+        """Talk through `tunnel` from here on.  OSError is the tunnel's."""
+        deadline = time.monotonic() + limit
+        what = "performing the TLS handshake"
+        data, done = tunnel.shake(b"")
+        while True:
+            if data:
+                self._push(data, what, limit)
+            if done:
+                break
+            heard, self._buffer = self._buffer, b""
+            data, done = tunnel.shake(heard or self._pull(what, deadline))
+        self._tunnel = tunnel
+        self._buffer = tunnel.unseal(b"")
+
     def write(self, data: bytes, what: str, limit: float = REPLY_TIME) -> None:
         """Send all of `data`; `what` tells a person what it is."""
-        self._socket.settimeout(limit)
         try:
-            self._socket.sendall(data, socket.MSG_NOSIGNAL)
+            self._push(self._tunnel.seal(data) if self._tunnel else data, f"sending {what}", limit)
         except OSError as error:
             raise self._lost(error, f"while sending {what}") from None
 
     def reply(self, command: str, limit: float = REPLY_TIME) -> Reply:
         """Return the next reply, which is the one to `command`; a 421 is a loss."""
         try:
-            reply = replies.parse(self._lines(command, time.monotonic() + limit))
+            reply = self._reply(command, time.monotonic() + limit)
         except ProtocolError as error:
             words = f"host {self.name}: {error} (in reply to {command} command)"
             raise LostError("4.5.0", words) from None
         if reply.code == 421:
-            raise LostError(reply.dsn, reply.outcome(self.name, command).words)
+            outcome = reply.outcome(self.name, command)
+            raise LostError(outcome.dsn, outcome.words, reply=reply.words)
         return reply
 
-    def _lines(self, command: str, deadline: float) -> list[bytes]:
-        lines: list[bytes] = []
-        while not lines or not replies.is_last(lines[-1]):
+    def _reply(self, command: str, deadline: float) -> Reply:
+        line = self._line(command, deadline)
+        if line[3:4] == b" ":
+            return replies.single(line)
+        lines = [line]
+        while not replies.is_last(lines[-1]):
             if len(lines) == replies.MOST_LINES:
                 raise ProtocolError("a reply without end")
             lines.append(self._line(command, deadline))
-        return lines
+        return replies.parse(lines)
 
     def _line(self, command: str, deadline: float) -> bytes:
-        while b"\n" not in self._buffer:
+        while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > replies.MOST_LINE:
                 raise ProtocolError("a line without end")
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                data = self._socket.recv(replies.MOST_LINE)
-            except OSError as error:
-                raise self._lost(error, f"while receiving the reply to {command}") from None
-            if not data:
-                words = f"lost connection with {self.name} while receiving the reply to {command}"
-                raise LostError("4.4.2", words)
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.removesuffix(b"\r")
+            self._hear(f"receiving the reply to {command}", deadline)
+        if end > replies.MOST_LINE:
+            raise ProtocolError("a line without end")
+        line = self._buffer[:end].removesuffix(b"\r")
+        self._buffer = self._buffer[end + 1 :]
+        return line
+
+    def _hear(self, doing: str, deadline: float) -> None:
+        try:
+            data = self._pull(doing, deadline)
+            self._buffer += self._tunnel.unseal(data) if self._tunnel else data
+        except OSError as error:
+            raise self._lost(error, f"while {doing}") from None
+
+    def _pull(self, doing: str, deadline: float) -> bytes:
+        """Return some bytes that came in."""
+        wait = deadline - time.monotonic()
+        if wait <= 0 or not self._poll.poll(wait * 1000):
+            raise self._late(doing)
+        try:
+            data = self._socket.recv(_ROOM)
+        except OSError as error:
+            raise self._lost(error, f"while {doing}") from None
+        if not data:
+            raise LostError("4.4.2", f"lost connection with {self.name} while {doing}")
+        return data
+
+    def _push(self, data: bytes, doing: str, limit: float) -> None:
+        """Send `data` as it is; most often there is room for all of it."""
+        sent = self._send(data, doing)
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        total = time.monotonic() + limit + len(rest) / SLOWEST
+        stalled = time.monotonic() + limit
+        self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
+        while rest:
+            wait = min(stalled, total) - time.monotonic()
+            events = dict(self._poll.poll(wait * 1000)) if wait > 0 else {}
+            if not events:
+                raise self._late(doing)
+            (event,) = events.values()
+            if event & ~select.POLLOUT:
+                self._overhear(doing, total)
+            if event & select.POLLOUT and (sent := self._send(rest, doing)):
+                rest = rest[sent:]
+                stalled = time.monotonic() + limit
+        self._poll.modify(self._socket, select.POLLIN)
+
+    def _overhear(self, doing: str, deadline: float) -> None:
+        self._hear(doing, deadline)
+        if len(self._buffer) > MOST_HEARD:
+            raise LostError("4.5.0", f"host {self.name} talks without end while {doing}")
+
+    def _send(self, data: bytes | memoryview, doing: str) -> int:
+        try:
+            return self._socket.send(data, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._lost(error, f"while {doing}") from None
+
+    def _late(self, doing: str) -> LostError:
+        return LostError("4.4.2", f"conversation with {self.name} timed out while {doing}")
 
     def _lost(self, error: OSError, when: str) -> LostError:
-        if isinstance(error, TimeoutError):
-            return LostError("4.4.2", f"conversation with {self.name} timed out {when}")
-        return LostError("4.4.2", f"lost connection with {self.name} {when}: {error.strerror}")
+        words = f"lost connection with {self.name} {when}: {error.strerror or error}"
+        return LostError("4.4.2", words)
 
 
-def _connect(name: str, port: int) -> socket.socket:
-    """Open a connection.  Raise ValueError where `name` is no destination."""
-    kind, _, rest = name.partition(":")
-    path = rest if kind == "unix" else name
-    if kind != "unix" and not path.startswith("/"):
-        place = _endpoint(rest if kind == "inet" else name, port)
-        there = socket.create_connection(place, CONNECT_TIME)
-        # Each write is all that is to be said: it does not wait for the next.
-        there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return there
+def dial(name: str, port: int) -> Wire:
+    """Connect to the LMTP server that `name` says, at `port` where it says none."""
+    try:
+        there = _local(name) or _connected(*_endpoint(name.removeprefix("inet:"), port))
+    except ValueError:
+        raise LostError("4.3.5", f"cannot connect to {name}: not a destination") from None
+    except OSError as error:
+        raise LostError("4.4.1", f"connect to {name}: {error.strerror or error}") from None
+    return Wire(name, there)
+
+
+def call(host: str, address: str, port: int, source: str, limit: float) -> Wire:
+    """Connect to `address`, which is that of `host`, from `source` where that is not empty."""
+    name = f"{host}[{address}]"
+    try:
+        there = _connected(address, port, source, limit)
+    except OSError as error:
+        words = f"connect to {name}:{port}: {error.strerror or error}"
+        if source and error.errno == errno.EADDRNOTAVAIL:
+            words += f" ({source} is not of this machine: see smtp_bind_address)"
+        kind = "offline" if error.errno in _NO_WAY else "host"
+        own = failed(words, error).status  # descriptors and memory are no fault of theirs
+        raise LostError(
+            "4.4.1" if own == "deferred" else "4.3.0", words, kind, status=own
+        ) from None
+    return Wire(name, there)
+
+
+def _connected(
+    host: str, port: int, source: str = "", limit: float = CONNECT_TIME
+) -> socket.socket:
+    there = socket.create_connection((host, port), limit, (source, 0) if source else None)
+    # Each write is all that is to be said: it does not wait for the next.
+    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return there
+
+
+def _local(name: str) -> socket.socket | None:
+    """Open the Unix socket that `name` says; return None where it says a host."""
+    path = name.removeprefix("unix:")
+    if path == name and not name.startswith("/"):
+        return None
     there = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     there.settimeout(CONNECT_TIME)
     try:
