@@ -431,7 +431,7 @@ class _Pieces(Content):
 )
 @settings(deadline=None)
 def test_the_wire_form_does_not_depend_on_the_pieces(body, sizes):
-    out = b"".join(data_lines(_Pieces(sizes, body)))
+    out = b"".join(data_lines(_Pieces(sizes, body).pieces()))
     lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     if lines[-1] == b"":
         lines.pop()

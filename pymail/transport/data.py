@@ -4,19 +4,17 @@ Lines go out with CRLF and never with a bare CR or LF, dots are stuffed after th
 (CVE-2023-51764).
 """
 
-from collections.abc import Iterator
-
-from pymail.transport import Content
+from collections.abc import Iterable, Iterator
 
 
-def data_lines(content: Content) -> Iterator[bytes]:
+def data_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield a message as it goes over the wire, to the line before the final dot.
 
     Every CR, LF and CRLF is a line end; a dot at the beginning of a line gets another.
     """
     held = b""
     start = b"\n"
-    for piece in content.pieces():
+    for piece in pieces:
         text = held + piece
         held = b"\r" if text.endswith(b"\r") else b""
         text = text.removesuffix(b"\r")

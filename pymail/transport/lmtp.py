@@ -186,7 +186,7 @@ class _Peer:
             yield from ((d.number, ready.outcome(self._name, "DATA")) for d in group)
             return
         try:
-            for piece in data_lines(group[0].content):
+            for piece in data_lines(group[0].content.pieces()):
                 self._wire.write(piece, "message body", SEND_TIME)
         except OSError as error:
             # Half a message is under way: without its dot the server drops it.

@@ -1,0 +1,80 @@
+"""A message as it goes to one server: measured once, converted where it must be."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pymail.transport import Content
+from pymail.transport.data import data_lines, folded, is_long
+
+END = b".\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message and what must be known of it before it is sent.
+
+    size      bytes with CRLF, dots not stuffed (RFC 1870)
+    eightbit  it has bytes beyond ASCII; `foreign`: its header has, and they are UTF-8
+    wire      what goes over the wire, final dot included; where that is too much to have at
+              hand, it is made of `content` while it is sent
+    """
+
+    size: int
+    eightbit: bool
+    foreign: bool
+    wire: bytes
+    content: Content
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what goes over the wire, final dot included.  OSError is that of the queue."""
+        last = self.wire
+        if not last:
+            for piece in data_lines(self.content.pieces()):
+                if last:
+                    yield last
+                last = piece
+            last += END
+        yield last
+
+
+def letter(content: Content, *, eightbit: bool, limit: int) -> Letter:
+    """Return the message for a server that takes bytes beyond ASCII, or that does not.
+
+    No line has more than `limit` bytes.  OSError is that of the file in which the body lies.
+    """
+    if content.fd < 0:
+        (text,) = content.pieces()
+        size, ascii_only, long = _measured((text,), limit)
+    else:
+        text = b""
+        size, ascii_only, long = _measured(content.pieces(), limit)
+    header = content.header
+    if long or not (ascii_only or eightbit):
+        text = folded(text or b"".join(content.pieces()), limit)
+        size, ascii_only, _ = _measured((text,), limit)
+        header = text[: text.find(b"\n\n") + 1]
+    wire = b"".join(data_lines((text,))) + END if text else b""
+    return Letter(size, not ascii_only, _is_foreign(header), wire, content)
+
+
+def _measured(pieces: Iterable[bytes], limit: int) -> tuple[int, bool, bool]:
+    """Return the size on the wire, whether all is ASCII, and whether a line is too long."""
+    size, ascii_only, long = 0, True, False
+    rest = b""
+    for piece in pieces:
+        size += len(piece) + piece.count(b"\n")
+        ascii_only = ascii_only and piece.isascii()
+        text = rest + piece
+        long = long or is_long(text, limit)
+        rest = b"" if long else text[text.rfind(b"\n") + 1 :]
+    return size, ascii_only, long
+
+
+def _is_foreign(header: bytes) -> bool:
+    if header.isascii():
+        return False
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

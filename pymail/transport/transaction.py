@@ -1,0 +1,187 @@
+"""The transactions of one SMTP connection: MAIL, RCPT, DATA, and what becomes of recipients.
+
+With PIPELINING (RFC 2920) MAIL, every RCPT and DATA are one write, the message with its dot
+is the other: two round trips a message.  Nothing of the next message is sent before the reply
+to the last dot: where the connection breaks, at most one message is in doubt.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+
+from pymail.address import is_safe
+from pymail.config import Config
+from pymail.replies import Reply
+from pymail.transport import Delivery, Outcome, bounced, deferred, kept
+from pymail.transport.commands import mail, needs_utf8, rcpt
+from pymail.transport.hello import Offers
+from pymail.transport.letter import END, Letter, letter
+from pymail.transport.wire import LostError, Wire
+
+_TOO_MANY = ("4.5.3", "5.5.3")
+
+Outcomes = Iterator[tuple[Delivery, Outcome]]
+
+
+class Transactions:
+    """What goes over `wire` once the server, `relay`, is ready for messages."""
+
+    def __init__(self, wire: Wire, offers: Offers, config: Config, relay: str) -> None:
+        self._wire = wire
+        self._offers = offers
+        self._config = config
+        self._relay = relay
+        self._stale = False  # the server may be in the middle of a transaction
+
+    def run(self, group: Sequence[Delivery]) -> Outcomes:
+        """Send one message to the recipients of `group`; yield what becomes of each.
+
+        Recipients that are too many for the server get a transaction of their own.
+        """
+        limit = self._config.smtp_line_length_limit
+        try:
+            text = letter(group[0].content, eightbit=self._offers.eightbit, limit=limit)
+        except OSError as error:
+            yield from self._unreadable(group, error)
+            return
+        fit = []
+        for delivery in group:
+            refusal = self._refusal(delivery, text)
+            if refusal:
+                yield delivery, replace(refusal, relay=self._relay)
+            else:
+                fit.append(delivery)
+        while fit:
+            fit = yield from self._transact(fit, text)
+
+    def _refusal(self, delivery: Delivery, text: Letter) -> Outcome | None:
+        """Return why a message cannot even be offered to this server."""
+        host, offers = self._wire.name, self._offers
+        if not is_safe(delivery.sender):
+            return bounced("5.1.7", "the sender's address has a control character")
+        if not delivery.recipient or not is_safe(delivery.recipient):
+            return bounced("5.1.3", "the recipient's address is empty or has a control character")
+        if not offers.utf8 and (needs_utf8(delivery) or (delivery.wishes.utf8 and text.foreign)):
+            return bounced("5.6.7", f"SMTPUTF8 is required, but was not offered by host {host}")
+        if 0 < offers.size < text.size:
+            words = f"message size {text.size} exceeds size limit {offers.size} of server {host}"
+            return bounced("5.3.4", words)
+        return None
+
+    def _transact(
+        self, group: list[Delivery], text: Letter
+    ) -> Generator[tuple[Delivery, Outcome], None, list[Delivery]]:
+        """Go through one transaction; return who is left for a further one."""
+        ask = self._asking(self._commands(group, text))
+        if self._stale and not ask("RSET", self._config.smtp_rset_timeout).good:
+            raise LostError("4.5.0", f"host {self._wire.name} does not know RSET")
+        self._stale = True
+        sender = ask("MAIL FROM", self._config.smtp_mail_timeout)
+        accepted, spare = [], []
+        for delivery in group:
+            if not sender.good:
+                if self._offers.pipelining:
+                    ask("RCPT TO", self._config.smtp_rcpt_timeout)
+                yield delivery, self._said(sender, "MAIL FROM")
+                continue
+            verdict = ask("RCPT TO", self._config.smtp_rcpt_timeout)
+            if verdict.good:
+                accepted.append(delivery)
+            elif _is_too_many(verdict):
+                spare.append((delivery, self._said(verdict, "RCPT TO")))
+            else:
+                yield delivery, self._said(verdict, "RCPT TO")
+        taken = False
+        if accepted or self._offers.pipelining:
+            ready = ask("DATA", self._config.smtp_data_init_timeout)
+            taken = yield from self._data(accepted, text, ready)
+        if taken:
+            return [delivery for delivery, _ in spare]
+        yield from spare
+        return []
+
+    def _commands(self, group: list[Delivery], text: Letter) -> list[bytes]:
+        offers, first = self._offers, group[0]
+        utf8 = offers.utf8 and (text.foreign or any(map(needs_utf8, group)))
+        commands = [b"RSET\r\n"] if self._stale else []
+        commands.append(mail(first.sender, first.wishes, text, offers, utf8=utf8))
+        commands += [rcpt(delivery, offers, utf8=utf8) for delivery in group]
+        commands.append(b"DATA\r\n")
+        return commands
+
+    def _asking(self, commands: list[bytes]) -> Callable[[str, float], Reply]:
+        """Return a function that returns the next reply; with pipelining all is sent at once."""
+        wire = self._wire
+        if not wire.idle:
+            raise LostError("4.5.0", f"host {wire.name} said what it was not asked for")
+        if self._offers.pipelining:
+            wire.write(b"".join(commands), "MAIL FROM", self._config.smtp_mail_timeout)
+            return wire.reply
+        lines = iter(commands)
+
+        def ask(name: str, limit: float) -> Reply:
+            wire.write(next(lines), name, limit)
+            return wire.reply(name, limit)
+
+        return ask
+
+    def _data(
+        self, group: list[Delivery], text: Letter, ready: Reply
+    ) -> Generator[tuple[Delivery, Outcome], None, bool]:
+        """Send the message, once DATA was answered; say whether it was taken."""
+        if ready.good:
+            raise LostError("4.5.0", f"host {self._wire.name} said out of turn: {ready.words}")
+        if ready.code != 354:
+            for delivery in group:
+                yield delivery, self._said(ready, "DATA")
+            return False
+        if not group:
+            # RFC 2920 3.1: nobody was accepted, so this is a message for nobody.
+            self._wire.write(END, "end of DATA")
+            self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
+            return False
+        try:
+            for piece in text.pieces():
+                self._wire.write(piece, "message body", self._config.smtp_data_xfer_timeout)
+        except OSError as error:
+            # Half a message is under way: without its dot the server drops it.
+            yield from self._unreadable(group, error)
+            raise LostError("4.3.0", f"broke off the message to {self._wire.name}") from None
+        reply = self._done()
+        self._stale = False
+        outcome = self._said(reply, "end of DATA")
+        for delivery in group:
+            yield delivery, outcome
+        return reply.good
+
+    def _done(self) -> Reply:
+        """Return the reply to the final dot.  Without one, nobody knows who has the message."""
+        try:
+            return self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
+        except LostError as lost:
+            if not lost.outcome.reply:
+                words = f"{lost.outcome.words} -- message may be sent more than once"
+                lost.outcome = replace(lost.outcome, words=words)
+            raise
+
+    def _said(self, reply: Reply, command: str) -> Outcome:
+        """Return what a reply means for a recipient."""
+        words = reply.words
+        if reply.good:
+            return Outcome("sent", reply.dsn, words, self._relay, words, self._offers.dsn)
+        outcome = reply.outcome(self._wire.name, command)
+        if reply.dsn == "5.5.3":  # RFC 5321 4.5.3.1.10: too many for now
+            outcome = deferred("4.5.3", outcome.words)
+        return replace(outcome, relay=self._relay, reply=words)
+
+    def _unreadable(self, group: Sequence[Delivery], error: OSError) -> Outcomes:
+        trouble = kept("4.3.0", f"cannot read queued message: {error.strerror}")
+        for delivery in group:
+            yield delivery, replace(trouble, relay=self._relay)
+
+
+def _is_too_many(reply: Reply) -> bool:
+    """Say whether a recipient was refused because there are others (RFC 5321 4.5.3.1.10).
+
+    With a status of its own, 452 speaks of that mailbox: "4.2.2 over quota".
+    """
+    return reply.dsn in _TOO_MANY or (reply.code == 452 and not reply.dsn.startswith("4.2."))
