@@ -39,25 +39,29 @@ def overlays(path: str) -> str:
 
 def read(file: str) -> Given:
     """Return what a file sets.  ConfigError if it cannot be read, or root cannot trust it."""
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):
-                raise ConfigError(f"cannot read {file}: not a file")
-            _refuse_unsafe(file, status)
-            data = os.read(fd, LIMIT + 1)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    if len(data) > LIMIT:
-        raise ConfigError(f"cannot read {file}: larger than {LIMIT} bytes")
+    data = trusted(file, LIMIT)
     try:
         return parse(data.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"cannot read {file}, line {line}: not UTF-8") from None
+
+
+def trusted(file: str, limit: int) -> bytes:
+    """Return what a file has that is obeyed.  ConfigError as read(), or over `limit` bytes."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(fd, "rb") as stream:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):
+                raise ConfigError(f"cannot read {file}: not a file")
+            _refuse_unsafe(file, status)
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(data) > limit:
+        raise ConfigError(f"cannot read {file}: larger than {limit} bytes")
+    return data
 
 
 def parse(text: str, file: str) -> Given:
