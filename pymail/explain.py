@@ -4,6 +4,7 @@ Only what the caller may not read is left out: the .forward of another user.
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pymail import address
@@ -12,7 +13,13 @@ from pymail.errors import DataError
 from pymail.identity import Identity
 from pymail.route import Lines, Router, Target, World
 
-WORDS = {"maildir": "Maildir", "mbox": "mbox file", "command": "command", "lmtp": "LMTP"}
+WORDS = {
+    "maildir": "Maildir",
+    "mbox": "mbox file",
+    "command": "command",
+    "lmtp": "LMTP",
+    "smtp": "SMTP to",
+}
 
 
 class Limited:
@@ -49,6 +56,10 @@ class Limited:
     def include(self, path: str, reader: Identity | None) -> Lines:
         """Return an include file."""
         return self._world.include(path, reader)
+
+    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
+        """Return the first of the keys that is in the table of a setting, and its value."""
+        return self._world.lookup(setting, keys)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

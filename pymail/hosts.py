@@ -47,8 +47,6 @@ def servers(hop: NextHop, config: Config) -> list[Server]:
         return [Server(hop.host, hop.host, hop.port, hop)]
     if not hop.mx:
         return [Server(hop.host, each, hop.port, hop) for each in _of_machine(hop, config)]
-    if hop.host.startswith("["):  # user@[192.0.2.1]
-        return [Server(hop.host, hop.host[1:-1], hop.port, hop)]
     return list(islice(_exchanged(hop, config), config.smtp_mx_address_limit or None))
 
 

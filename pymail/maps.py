@@ -1,19 +1,16 @@
 """Lookup tables: rows of the configuration, and Postfix's own text files.
 
-    key value               a file as postmap reads it: "#" comments, continuation lines; keys
-                            are folded to lower case
-    /pattern/flags value    regexp:, pcre: files; $1 ${1} $(1) stand for what a group matched,
-                            "!" before the pattern means what does not match
-
-An address is looked for under several keys, in the order of transport(5), canonical(5) and
-generic(5).
+key value               a file as postmap reads it: "#" comments, continuation lines; keys
+                        are folded to lower case
+/pattern/flags value    regexp:, pcre: files; $1 ${1} $(1) stand for what a group matched,
+                        "!" before the pattern means what does not match
 """
 
 import re
 from collections.abc import Iterator
 
 from pymail import configfile
-from pymail.address import fold, split
+from pymail.address import fold
 from pymail.errors import ConfigError
 from pymail.settings import Table
 
@@ -115,47 +112,6 @@ def _filled(value: str, found: re.Match[str] | None) -> str:
             return ""
 
     return _group(group, value)
-
-
-def address_keys(address: str, delimiters: str) -> Iterator[str]:
-    """Yield where an address is looked for: user@domain, user, @domain; first with extension.
-
-    The bare user is for the caller to leave out where the domain is not ours.
-    """
-    local, domain = split(address)
-    base = _base(local, delimiters)
-    yield f"{local}@{domain}"
-    if base != local:
-        yield f"{base}@{domain}"
-    yield local
-    if base != local:
-        yield base
-    yield f"@{domain}"
-
-
-def sender_keys(address: str, delimiters: str) -> Iterator[str]:
-    """Yield where a sender is looked for: user+ext@domain, user@domain, @domain."""
-    return (key for key in address_keys(address, delimiters) if "@" in key)
-
-
-def transport_keys(address: str, delimiters: str) -> Iterator[str]:
-    """Yield where a recipient is looked for: addresses, domain, .parent domains, "*"."""
-    local, domain = split(address)
-    base = _base(local, delimiters)
-    yield f"{local}@{domain}"
-    if base != local:
-        yield f"{base}@{domain}"
-    yield domain
-    parent = domain
-    while "." in parent:
-        parent = parent.partition(".")[2]
-        yield f".{parent}"
-    yield "*"
-
-
-def _base(local: str, delimiters: str) -> str:
-    places = [at for at in (local.find(d, 1) for d in delimiters) if at > 0]
-    return local[: min(places)] if places else local
 
 
 def _read(file: str) -> _Keys | _Patterns:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pymail import address
+from pymail import address, outside
 from pymail.aliases import Entry
 from pymail.config import Config
 from pymail.identity import Identity
@@ -64,15 +64,18 @@ class World(Protocol):
     def include(self, path: str, reader: Identity | None) -> Lines:
         """Return an include file, read with the rights of `reader` where a .forward names it."""
 
+    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
+        """Return the first of the keys that is in the table of a setting, and its value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One last hop of a recipient.
 
-    kind       maildir, mbox, command, lmtp, or outcome (decided here, no delivery)
+    kind       maildir, mbox, command, lmtp, smtp, or outcome (decided here, no delivery)
     recipient  the final address; Delivered-To
     user       whose rights the delivery is done with; None for kind "outcome"
-    argument   path, command line or LMTP destination
+    argument   path, command line, LMTP destination or list of next hops
     sender     the envelope sender where owner-LIST replaces it, else None
     outcome    for kind "outcome"
     loop_key   the address whose Delivered-To would show a loop
@@ -130,10 +133,15 @@ class Router:
         self._config = world.config
         self._local = {domain.lower() for domain in world.config.mydestination}
         self._members = 0
+        self._sender = ""
 
-    def plan(self, recipient: str) -> list[Target]:
-        """Return the targets of a qualified recipient; there is always at least one."""
+    def plan(self, recipient: str, sender: str = "") -> list[Target]:
+        """Return the targets of a qualified recipient; there is always at least one.
+
+        The relay may depend on `sender`, the envelope sender.
+        """
         self._members = 0
+        self._sender = sender
         try:
             targets = self._targets(recipient)
         except _TooManyError:
@@ -175,27 +183,38 @@ class Router:
             yield _decided(recipient, bounced("5.4.6", words), here)
         elif not local or not domain or "\ufffd" in recipient or not address.is_safe(recipient):
             yield _decided(recipient, bounced("5.1.3", f"bad address syntax: {recipient}"), here)
-        elif domain.lower() not in self._local:
-            yield from self._outside(recipient, domain, here)
         else:
+            yield from self._delivered(recipient, local, domain, here)
+
+    def _delivered(self, recipient: str, local: str, domain: str, here: _Here) -> Iterator[Target]:
+        """Find the transport of a sound address: ours by its tables, or what serves others."""
+        lookup, here_too = self._world.lookup, domain.lower() in self._local
+        choice = outside.mapped(self._config, lookup, recipient)
+        if here_too and (choice is None or choice.kind == "local"):
             yield from self._name(recipient, local, here)
+            return
+        sender = self._sender if here.sender is None else here.sender
+        choice = choice or outside.unmapped(self._config, lookup, recipient, sender)
+        for step in choice.steps:
+            here = here.then(step)
+        if choice.kind == "local":
+            yield from self._name(recipient, local, here)
+        else:
+            yield self._transport(choice.kind, choice.argument, recipient, here)
 
-    def _outside(self, recipient: str, domain: str, here: _Here) -> Iterator[Target]:
-        setting = self._config.default_transport
-        here = here.then(
-            f"{domain} is not in mydestination: default_transport = {setting}"
-            f" ({self._config.source('default_transport')})"
-        )
-        yield self._transport(setting, recipient, here)
-
-    def _transport(self, setting: str, recipient: str, here: _Here) -> Target:
-        kind, _, argument = setting.partition(":")
-        if kind == "lmtp":
+    def _transport(self, kind: str, argument: str, recipient: str, here: _Here) -> Target:
+        if kind in ("lmtp", "smtp"):
             user = self._world.single() or self._world.user(self._config.mail_owner)
             user = user or self._world.user("nobody")
-            return Target("lmtp", recipient, user, argument, sender=here.sender, steps=here.steps)
+            # Who has it already gets it once though the relay is another one by now.
+            name = address.fold(f"smtp:{recipient}") if kind == "smtp" else ""
+            return Target(
+                kind, recipient, user, argument, sender=here.sender, steps=here.steps, name=name
+            )
         if kind == "discard":
             outcome = Outcome("sent", "2.0.0", argument or "discarded")
+        elif kind == "hold":
+            outcome = Outcome("held", "4.0.0", argument or "held by the transport")
         elif kind == "retry":
             outcome = deferred(*_coded(argument, "4.0.0"))
         else:
@@ -419,7 +438,8 @@ class Router:
         if config.mailbox_transport:
             setting = f"mailbox_transport = {config.mailbox_transport}"
             here = here.then(f"{setting} ({config.source('mailbox_transport')})")
-            return self._transport(config.mailbox_transport, recipient, here)
+            kind, _, argument = config.mailbox_transport.partition(":")
+            return self._transport(kind, argument, recipient, here)
         if config.mailbox_command:
             kind, argument = "command", config.mailbox_command
             step = f"mailbox_command = {argument} ({config.source('mailbox_command')})"

@@ -7,13 +7,14 @@ import errno
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
+from pymail.maps import Map
 from pymail.members import Item
 from pymail.route import Lines
 
@@ -48,6 +49,7 @@ class Machine:
         self._forwards: dict[tuple[str, str], Lines] = {}
         self._includes: dict[tuple[str, str], Lines] = {}
         self._silent: dict[str, OSError] = {}
+        self._maps: dict[str, Map] = {}
 
     def alias(self, key: str) -> Entry | None:
         """Return the alias of that name."""
@@ -85,6 +87,12 @@ class Machine:
             _keep_small(self._includes, MOST_FILES)
             self._includes[key] = self._read_include(path, reader)
         return self._includes[key]
+
+    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
+        """Return the first of the keys that is in the table of a setting, and its value."""
+        if setting not in self._maps:
+            self._maps[setting] = Map(getattr(self.config, setting))
+        return self._maps[setting].first(keys)
 
     def _read_forward(self, user: Identity, extension: str) -> Lines:
         values = {

@@ -1,10 +1,10 @@
-"""Lookup tables: rows, Postfix's text files, patterns, and the keys of an address."""
+"""Lookup tables: rows, Postfix's text files, patterns."""
 
 from pathlib import Path
 
 import pytest
 
-from pymail import maps
+from pymail import keys
 from pymail.errors import ConfigError
 from pymail.maps import Map
 from pymail.settings import Table
@@ -58,30 +58,11 @@ def test_a_file_that_is_not_there_is_named() -> None:
         Map(Table((), ("/nonexistent/map",))).get("a")
 
 
-def test_an_address_is_looked_for_as_in_postfix() -> None:
-    assert list(maps.address_keys("me+x@box", "+")) == [
-        "me+x@box",
-        "me@box",
-        "me+x",
-        "me",
-        "@box",
-    ]
-    assert list(maps.sender_keys("me@box", "+")) == ["me@box", "@box"]
-    assert list(maps.transport_keys("me+x@a.example.org", "+")) == [
-        "me+x@a.example.org",
-        "me@a.example.org",
-        "a.example.org",
-        ".example.org",
-        ".org",
-        "*",
-    ]
-
-
 def test_a_hundred_thousand_lines_are_read_once(tmp_path: Path) -> None:
     file = tmp_path / "map"
     file.write_text("".join(f"user{n}@example.org {n}@example.net\n" for n in range(100_000)))
     table = Map(Table((), (str(file),)))
-    assert table.first(maps.sender_keys("user99999@example.org", "")) == (
+    assert table.first(keys.sender_keys("user99999@example.org", "")) == (
         "user99999@example.org",
         "99999@example.net",
     )

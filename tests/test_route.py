@@ -1,6 +1,7 @@
 """The router: aliases, .forward, mailbox, elsewhere; it always ends."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,6 +13,7 @@ from pymail.aliases import Entry
 from pymail.config import Config
 from pymail.errors import ConfigError
 from pymail.identity import Identity
+from pymail.maps import Map
 from pymail.members import Item, parse_rhs
 from pymail.route import DEPTH, MOST_TARGETS, Lines, Router, Target
 
@@ -69,6 +71,9 @@ class World:
     def include(self, path: str, reader: Identity | None) -> Lines:
         return self.includes.get(path, Lines(path))
 
+    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
+        return Map(getattr(self.config, setting)).first(keys)
+
 
 @pytest.fixture
 def plan(configured):
@@ -80,6 +85,7 @@ def plan(configured):
         *,
         config: str = "",
         one: Identity | None = None,
+        sender: str = "",
         **files: str,
     ) -> list[Target]:
         world = World(configured(config), one=one)
@@ -89,7 +95,7 @@ def plan(configured):
         for name, value in files.items():
             owner = person(name, USERS.get(name, 0))
             world.forwards[name] = Lines(f"/home/{name}/.forward", tuple(parse_rhs(value)), owner)
-        return Router(world).plan(recipient)
+        return Router(world).plan(recipient, sender)
 
     return route
 
@@ -532,3 +538,58 @@ def test_a_target_has_the_same_name_at_every_attempt(plan):
     names = [t.name for t in plan("x@example.net", text, config=own)]
     assert len(set(names)) == 4
     assert names == [t.name for t in plan("X@Example.Net", text, config=own)]
+
+
+# --- other domains --------------------------------------------------------------------------
+
+RELAY = "relayhost = ['[a]:587', '[b]']\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "end"),
+    [
+        (RELAY, "smtp pymail [a]:587, [b]"),
+        ("default_transport = 'smtp'\n", "smtp pymail example.org"),
+        ("default_transport = 'smtp:[c]'\n" + RELAY, "smtp pymail [c]"),
+        (RELAY + "[transport_maps]\n'example.org' = 'smtp:'\n", "smtp pymail example.org"),
+        (RELAY + "[transport_maps]\n'example.org' = ':[d]'\n", "smtp pymail [d]"),
+        (RELAY + "[transport_maps]\n'*' = 'relay:[e]:26'\n", "smtp pymail [e]:26"),
+        (RELAY + "[transport_maps]\n'.org' = 'discard:'\n", "sent 2.0.0 joe@example.org"),
+        (RELAY + "[transport_maps]\n'joe@example.org' = 'hold:'\n", "held 4.0.0 joe@example.org"),
+        (RELAY + "[transport_maps]\n'example.org' = 'error:5.1.6 moved'\n", "bounced 5.1.6"),
+        (RELAY + "[transport_maps]\n'example.org' = 'uucp:x'\n", "deferred 4.3.5"),
+        (RELAY + "[transport_maps]\n'example.org' = 'smtp:[x'\n", "bounced 5.1.2"),
+        (
+            RELAY + "[sender_dependent_relayhost_maps]\n'@isp.example' = '[f]'\n",
+            "smtp pymail [f]",
+        ),
+        (
+            RELAY + "[sender_dependent_relayhost_maps]\n'@isp.example' = 'DUNNO'\n",
+            "smtp pymail [a]:587, [b]",
+        ),
+    ],
+)
+def test_mail_for_elsewhere_takes_the_way_that_postfix_would_choose(plan, config, end) -> None:
+    (found,) = ends(plan("joe@example.org", config=config, sender="me@isp.example"))
+    assert found.startswith(end)
+
+
+def test_a_transport_can_take_what_is_ours_and_give_what_is_not(plan) -> None:
+    tables = "[transport_maps]\n'alice@example.net' = 'smtp:[a]'\n'example.org' = 'local:'\n"
+    config = "mydestination = ['example.net']\n" + tables
+    assert ends(plan("alice@example.net", config=config)) == ["smtp pymail [a]"]
+    assert ends(plan("bob@example.org", config=config)) == ["maildir bob ~bob/Maildir/"]
+
+
+def test_a_list_goes_to_the_relay_of_its_owner(plan) -> None:
+    config = RELAY + "[sender_dependent_relayhost_maps]\n'owner-l@example.net' = '[o]'\n"
+    aliases = "l: joe@example.org\nowner-l: alice\n"
+    found = plan("l@example.net", aliases, config=config, sender="me@isp.example")
+    assert ends(found) == ["smtp pymail [o]"]
+
+
+def test_the_way_is_told_with_the_settings_that_chose_it(plan) -> None:
+    (target,) = plan("joe@example.org", config=RELAY)
+    assert "default_transport = smtp (default)" in target.steps[-2]
+    assert target.steps[-1].startswith("relayhost = [a]:587, [b] (")
+    assert target.name == "smtp:joe@example.org"
