@@ -11,7 +11,7 @@ from binascii import crc32
 
 from pymail.errors import DataError
 from pymail.message import HEADER_LIMIT
-from pymail.spool import ATTEMPTED, FIXED, NEVER, OPEN, Attempt, Head, Spool, attempts
+from pymail.spool import ATTEMPTED, FIXED, NEVER, OPEN, Attempt, Head, Spool, attempts, read_at
 
 _FIRST_READ = 1 << 14
 _CHUNK = 1 << 20
@@ -33,14 +33,14 @@ class Active:
         self._path = path
         self.qid = qid
         self.fd = fd
-        data = os.pread(fd, _FIRST_READ, 0)
-        need = Head.length(data)
-        if need > len(data):
-            data += os.pread(fd, need - len(data), len(data))
-        self.head = Head(data)
         status = os.fstat(fd)
         self.due = int(status.st_mtime)
         self._end = status.st_size
+        data = read_at(fd, min(_FIRST_READ, self._end), 0)
+        need = Head.length(data)
+        if need > len(data):
+            data += read_at(fd, need - len(data), len(data))
+        self.head = Head(data)
         if self._end < self.head.tail:
             raise DataError("damaged queue file")
         self.start = data[self.head.body : self.head.tail]
@@ -50,19 +50,19 @@ class Active:
         """Return the start of the message, the whole header block in it."""
         if len(self.start) < self.head.size and b"\n\n" not in self.start:
             size = min(self.head.size, HEADER_LIMIT)
-            self.start = os.pread(self.fd, size, self.head.body)
+            self.start = read_at(self.fd, size, self.head.body)
         return self.start
 
     def message(self) -> bytes:
         """Return the whole message."""
         if len(self.start) == self.head.size:
             return self.start
-        return os.pread(self.fd, self.head.size, self.head.body)
+        return read_at(self.fd, self.head.size, self.head.body)
 
     def attempts(self) -> list[Attempt]:
         """Return what happened to the message so far."""
         size = min(self._end - self.head.tail, _MOST_TAIL)
-        return attempts(os.pread(self.fd, size, self.head.tail)) if size > 0 else []
+        return attempts(read_at(self.fd, size, self.head.tail)) if size > 0 else []
 
     @property
     def weight(self) -> int:

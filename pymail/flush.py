@@ -22,7 +22,7 @@ from pymail.job import Job, Run
 from pymail.log import Log
 from pymail.outcome import Outcome, deferred, kept
 from pymail.route import Router
-from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, uid_of
+from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
 from pymail.transport.lmtp import DONE_TIME
 
@@ -402,12 +402,12 @@ def _told(spool: Spool, entries: list[tuple[str, int]]) -> bytes:
 def _packed(spool: Spool, qid: str, due: int) -> bytes:
     fd = os.open(f"{spool.queue}/{qid}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        start = os.pread(fd, 4096, 0)
+        start = read_at(fd, 4096, 0)
         need = Head.length(start)
         if need > len(start):
-            start += os.pread(fd, need - len(start), len(start))
+            start += read_at(fd, need - len(start), len(start))
         head = Head(start)
-        tail = os.pread(fd, 1 << 16, head.tail)
+        tail = read_at(fd, 1 << 16, head.tail)
         return pack(start[: head.body], due, qid, tail)
     finally:
         os.close(fd)

@@ -16,7 +16,7 @@ import os
 import stat
 
 from pymail.errors import DataError
-from pymail.spool import FIXED, Spool, is_id, uid_of, whole
+from pymail.spool import FIXED, Spool, is_id, read_at, uid_of, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _finish(queue: int, fd: int, file: str, temporary: str) -> None:
 def _cut(fd: int) -> None:
     """Take away what follows the message: the tail is ours to write, and its length ours."""
     try:
-        end = whole(os.pread(fd, FIXED, 0))
+        end = whole(read_at(fd, FIXED, 0))
     except DataError:
         return  # flush sets it aside
     if os.fstat(fd).st_size > end:

@@ -165,6 +165,8 @@ class Head:
 
 def whole(fixed: bytes) -> int:
     """Return where the message ends, from the first 64 bytes of the file.  Raise DataError."""
+    if len(fixed) < FIXED:
+        raise DataError("damaged queue file")
     try:
         size = int(fixed[24:36], 16)
     except ValueError:
@@ -339,19 +341,27 @@ class Spool:
         raise PermissionError(errno.EPERM, "directory is not ours", path)
 
 
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Return `size` bytes at `offset`, fewer only where the file ends: a read may fall short."""
+    data = os.pread(fd, size, offset)
+    while 0 < len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+        data += more
+    return data
+
+
 def read(path: str, qid: str) -> Entry:
     """Return the entry in the queue file `path`."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        data = os.read(fd, 4096)
+        data = read_at(fd, 4096, 0)
         need = Head.length(data)
         if need > len(data):
-            data += os.pread(fd, need - len(data), len(data))
+            data += read_at(fd, need - len(data), len(data))
         head = Head(data)
         status = os.fstat(fd)
         # The end of it, where the latest reasons are.
         start = max(head.tail, status.st_size - MOST_SHOWN)
-        tail = os.pread(fd, MOST_SHOWN, start)
+        tail = read_at(fd, MOST_SHOWN, start)
         return Entry(qid, int(status.st_mtime), head, attempts(tail))
     finally:
         os.close(fd)

@@ -689,3 +689,12 @@ def test_a_killed_submission_leaves_nothing(box):
         process.stdin.flush()
         process.kill()
     assert box.queue() == []
+
+
+def test_a_head_that_was_read_short_is_no_head() -> None:
+    # Half of it once looked like a message of fewer bytes, and the rest was cut off.
+    fixed = b"pymail1 000001 00000020 000000000400 00000000 00000000000000   \n"
+    assert spools.whole(fixed) == 64 + 4 + 1 + 0x20 + 0x400
+    for size in range(64):
+        with pytest.raises(DataError):
+            spools.whole(fixed[:size])
