@@ -90,6 +90,11 @@ class Active:
         marks = self.head.flag + b"%02x" % self.head.attempts + bytes(self.head.states)
         os.pwrite(self.fd, marks, FIXED)
 
+    def unbegin(self) -> None:
+        """Take back that an attempt was made."""
+        self.head.attempts = max(self.head.attempts - 1, 0)
+        os.pwrite(self.fd, b"%02x" % self.head.attempts, FIXED + 1)
+
     def flag(self, flag: bytes) -> None:
         """Set the flag of the message."""
         self.head.flag = flag
@@ -97,7 +102,10 @@ class Active:
 
     def note(self, attempt: Attempt) -> None:
         """Append an outcome to the tail; deferrals only while the tail is not full."""
-        if attempt.status in ("deferred", "kept") and self._end - self.head.tail > TAIL_LIMIT:
+        if (
+            attempt.status in ("deferred", "kept", "offline")
+            and self._end - self.head.tail > TAIL_LIMIT
+        ):
             return
         line = attempt.line()
         if self._end > self.head.tail and os.pread(self.fd, 1, self._end - 1) != b"\n":

@@ -68,7 +68,10 @@ class Agent:
     `pending` has the numbers it has not answered for yet; `alive` is false once it ended.
     """
 
-    def __init__(self, user: Identity) -> None:
+    def __init__(
+        self, user: Identity, serve: Callable[[socket.socket], None] | None = None
+    ) -> None:
+        """Start the child; `serve` is what it does, batches of deliveries if not said."""
         self.user = user
         self.pending: set[int] = set()
         self.deadline = 0.0
@@ -77,7 +80,8 @@ class Agent:
         self._buffer = b""
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(PATIENCE)  # its user can stop it
-        self._pid = _fork(theirs.fileno(), lambda: _serve(theirs, user))
+        work = serve or (lambda channel: _serve(channel, user))
+        self._pid = _fork(theirs.fileno(), lambda: work(theirs))
         theirs.close()
 
     def fileno(self) -> int:
@@ -88,15 +92,19 @@ class Agent:
         """Give the idle child a batch; it has `limit` seconds for it."""
         self.pending = {delivery.number for delivery in batch}
         self.deadline = time.monotonic() + limit
-        files = [delivery.content.fd for delivery in batch if delivery.content.fd >= 0]
-        data = pickle.dumps((kind, batch, len(files)), pickle.HIGHEST_PROTOCOL)
+        self.give(pickle.dumps((kind, batch), pickle.HIGHEST_PROTOCOL), batch)
+
+    def give(self, data: bytes, batch: Sequence[Delivery]) -> None:
+        """Send the child what says a batch, and the descriptors that belong to it."""
         try:
             self._socket.sendall(len(data).to_bytes(8, "big") + data)
-            for fd in files:
-                # A new description, only for reading: the child must not change the queue.
-                reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-                socket.send_fds(self._socket, [b"f"], [reader])
-                os.close(reader)
+            for delivery in batch:
+                if delivery.content.fd >= 0:
+                    # A new description, only for reading: the child must not change the queue.
+                    path = f"/proc/self/fd/{delivery.content.fd}"
+                    reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    socket.send_fds(self._socket, [b"f"], [reader])
+                    os.close(reader)
         except OSError as error:
             # It died, or has half a batch and waits for the rest: outcomes() sees its end.
             self.failure = f"cannot be given mail: {error.strerror or error}"
@@ -261,16 +269,11 @@ def _serve(channel: socket.socket, user: Identity) -> None:
     """Be the child: take batches until there are no more."""
     become(user)
     while True:
-        size = _receive(channel, 8)
+        size = receive(channel, 8)
         if not size:
             return
-        kind, batch, files = pickle.loads(_receive(channel, int.from_bytes(size, "big")))  # noqa: S301  (from root)
-        fds = [socket.recv_fds(channel, 1, 1)[1][0] for _ in range(files)]
-        given = iter(fds)
-        batch = [
-            replace(d, content=replace(d.content, fd=next(given))) if d.content.fd >= 0 else d
-            for d in batch
-        ]
+        kind, batch = pickle.loads(receive(channel, int.from_bytes(size, "big")))  # noqa: S301  (from root)
+        batch = with_files(channel, batch)
         lines: list[str] = []
         for number, outcome in TRANSPORTS[kind](batch):
             words = printable(outcome.words)[:_WORDS]
@@ -280,11 +283,22 @@ def _serve(channel: socket.socket, user: Identity) -> None:
                 channel.sendall("".join(lines).encode("utf-8", "replace"))
                 lines = []
         channel.sendall("".join(lines).encode("utf-8", "replace"))
-        for fd in fds:
-            os.close(fd)
+        for delivery in batch:
+            if delivery.content.fd >= 0:
+                os.close(delivery.content.fd)
 
 
-def _receive(channel: socket.socket, size: int) -> bytes:
+def with_files(channel: socket.socket, batch: Sequence[Delivery]) -> list[Delivery]:
+    """Return deliveries whose body is in a file with the descriptor that comes for them."""
+    return [
+        replace(d, content=replace(d.content, fd=socket.recv_fds(channel, 1, 1)[1][0]))
+        if d.content.fd >= 0
+        else d
+        for d in batch
+    ]
+
+
+def receive(channel: socket.socket, size: int) -> bytes:
     """Return exactly `size` bytes, or nothing where the parent is gone."""
     pieces: list[bytes] = []
     while size:

@@ -76,9 +76,9 @@ class Route:
 
     @property
     def status(self) -> str:
-        """The worst that becomes of it: bounced, kept, deferred or sent."""
+        """The worst that becomes of it: bounced, kept, held, deferred or sent."""
         statuses = [t.outcome.status if t.outcome else "sent" for t in self.targets]
-        return min(statuses, key=("bounced", "kept", "deferred", "sent").index)
+        return min(statuses, key=("bounced", "kept", "held", "deferred", "sent").index)
 
 
 def routes(world: World, text: str) -> list[Route]:
@@ -116,7 +116,7 @@ def lines(route: Route) -> list[str]:
 def end(target: Target) -> str:
     """Return in words what becomes of the mail at a target."""
     if target.outcome is not None:
-        status = {"kept": "waits", "deferred": "waits"}.get(target.outcome.status)
+        status = {"kept": "waits", "held": "waits", "deferred": "waits"}.get(target.outcome.status)
         status = status or target.outcome.status
         return f"{status} {target.outcome.dsn} ({target.outcome.words})"
     who = f", as {target.user.name}" if target.user else ""

@@ -20,6 +20,7 @@ from pymail.errors import DataError
 from pymail.identity import Identity
 from pymail.job import Job, Run
 from pymail.log import Log
+from pymail.outbound import Outbound
 from pymail.outcome import Outcome, deferred, kept
 from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
@@ -36,6 +37,8 @@ HEAVY = 1 << 17
 not be able to fill our memory."""
 
 _GLANCE = 16
+_POSTED = 32
+"""Messages for other machines that are handed over together."""
 
 STATUS_LIMIT = 1 << 24
 """Bytes of a user's `.status`; one who has more in the queue is told of the oldest."""
@@ -74,9 +77,10 @@ def run(
         config, spool.path, lambda text: log.event("local", f"warning: {text}")
     )
     router = Router(machine)
-    common = Run(spool, config, router, log, tell, _uptime())
-    _doubt_after_boot(spool)
     deadline = time.monotonic() + config.run_time_limit
+    outbound = Outbound(config, spool.queue, deadline, asked=selection.named)
+    common = Run(spool, config, router, log, tell, _uptime(), outbound)
+    _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
     try:
         while time.monotonic() < deadline and flusher.round():
@@ -98,8 +102,9 @@ class _Flusher:
         self._deadline = deadline
         self._tried: set[str] = set()
         self._numbers = itertools.count(1)
-        self._jobs: dict[int, tuple[Job, Delivery]] = {}
+        self._jobs: dict[int, tuple[str, Job, Delivery]] = {}
         self._in_hand = 0
+        self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
         self._agents: list[Agent] = []
 
@@ -125,6 +130,7 @@ class _Flusher:
 
     def close(self) -> None:
         """End the agents."""
+        self._outbound.close()
         for each in self._agents:
             each.dismiss()
         for each in self._agents:
@@ -154,17 +160,18 @@ class _Flusher:
         spool = self._run.spool
         active = None
         try:
-            active = take(spool, qid)
+            active = self._locked(qid)
             if active is None:
-                return False  # gone, being submitted, or another flush has it
-            self._tried.add(qid)
-            if not self._wanted(active):
-                active.close()
                 return False
             heavy = active.weight > HEAVY
             if heavy:
                 self._drain()
             job = Job(self._run, active, int(time.time()))
+            crowded = self._outbound.crowded(job.plan())
+            if crowded:
+                active.close()
+                self._outbound.wait(crowded, qid)
+                return True
             planned = list(job.start(lambda: next(self._numbers)))
         except DataError:
             set_aside(spool, qid)
@@ -178,16 +185,29 @@ class _Flusher:
             return False
         self._in_hand += 1
         for kind, delivery in planned:
-            self._jobs[delivery.number] = (job, delivery)
+            self._jobs[delivery.number] = (kind, job, delivery)
+            if kind == "smtp":
+                self._outbound.take(delivery)
             self._queues.setdefault((kind, delivery.user), deque()).append(delivery)
         self._finish(job)
         if heavy:
             self._drain()
         return True
 
+    def _locked(self, qid: str) -> Active | None:
+        """Lock a message that is still to be tried; None where it is not."""
+        active = take(self._run.spool, qid)
+        if active is None:
+            return None  # gone, being submitted, or another flush has it
+        self._tried.add(qid)
+        if self._wanted(active):
+            return active
+        active.close()
+        return None
+
     def _drain(self) -> None:
         """Wait until nothing is in hand."""
-        while self._in_hand:
+        while self._in_hand or self._outbound.waits:
             self._turn()
 
     def _complain(self, text: str) -> None:
@@ -214,6 +234,12 @@ class _Flusher:
 
     def _turn(self) -> None:
         """Wait until an agent has said something."""
+        if self._late():
+            self._outbound.forget_waiting()
+        for qid in self._outbound.ready():
+            self._take(qid)
+            if self._in_hand >= MOST_ACTIVE:
+                break
         self._dispatch(hurry=True)
         self._listen(1)
 
@@ -227,7 +253,9 @@ class _Flusher:
                 # What slow commands are queued for waits for the next run, not for them.
                 words = "the run has used its time (run_time_limit)"
                 self._hear(queue.popleft().number, deferred("4.3.0", words))
-            while queue and (hurry or command or len(queue) >= BATCH):
+            if kind == "smtp":
+                self._post(user, queue, hurry=hurry)
+            while queue and kind != "smtp" and (hurry or command or len(queue) >= BATCH):
                 try:
                     each = self._idle_agent(user, command=command)
                 except OSError as error:
@@ -242,6 +270,19 @@ class _Flusher:
                 each.send(kind, batch, limit)
             if not queue:
                 del self._queues[key]
+
+    def _post(self, user: Identity, queue: deque[Delivery], *, hurry: bool) -> None:
+        """Hand mail for other machines to the courier, which takes it at any time."""
+        if not queue or (not hurry and len(queue) < _POSTED):
+            return
+        batch = list(queue)
+        queue.clear()
+        try:
+            self._outbound.post(user, batch)
+        except OSError as error:
+            words = f"cannot start a courier: {error.strerror}"
+            for delivery in batch:
+                self._hear(delivery.number, kept("4.3.0", words))
 
     def _idle_agent(self, user: Identity, *, command: bool) -> Agent | None:
         """Return an agent of that user with nothing to do, a new one where that is allowed."""
@@ -265,20 +306,30 @@ class _Flusher:
     def _listen(self, timeout: float) -> None:
         """Hear what agents have to say."""
         busy = [each for each in self._agents if each.pending]
+        courier = self._outbound.courier
+        if courier and courier.pending:
+            busy.append(courier)
         for each in agent.wait(busy, timeout) if busy else ():
             for number, outcome in each.outcomes():
                 self._hear(number, outcome)
+            if each is courier:
+                self._outbound.failed(courier.failures())
+                # One sync for all the messages that are gone from the queue by now.
+                _sync(self._run.spool.queue)
         for each in busy:
             if each.alive and each.pending and time.monotonic() > each.deadline:
                 each.kill()
             if not each.alive:
-                self._agents.remove(each)
+                if each is not courier:
+                    self._agents.remove(each)
                 words = f"cannot deliver as {each.user.name}: {each.failure or 'agent ended'}"
                 for number in sorted(each.pending):
                     self._hear(number, deferred("4.3.0", words))
 
     def _hear(self, number: int, outcome: Outcome) -> None:
-        job, delivery = self._jobs.pop(number)
+        kind, job, delivery = self._jobs.pop(number)
+        if kind == "smtp":
+            self._outbound.answered(delivery, outcome)
         job.hear(delivery, outcome)
         self._finish(job)
 
@@ -297,6 +348,15 @@ def _in_turn(queues: Iterable[deque[str]]) -> Iterable[str]:
         for queue in waiting:
             yield queue.popleft()
         waiting = [queue for queue in waiting if queue]
+
+
+def _sync(directory: str) -> None:
+    """Make what was removed from a directory removed for good."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _uptime() -> int:

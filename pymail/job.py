@@ -4,7 +4,7 @@ What is recorded where:
     state of a recipient    delivered, or reported, once nothing more is to be done for it
     tail, "sent" "bounced"  one target of a recipient that has several: not done again
     tail, "reported"        the bounces for all targets that it names are durable
-    tail, "deferred" "kept" why it waits
+    tail, "deferred" "kept" "offline" "held" why it waits
 """
 
 import hashlib
@@ -20,8 +20,10 @@ from pymail.config import Config
 from pymail.envelope import Envelope
 from pymail.errors import MailError
 from pymail.log import Log
+from pymail.outbound import Outbound
 from pymail.outcome import Outcome, bounced
 from pymail.route import Router, Target
+from pymail.sites import Logins
 from pymail.spool import (
     ATTEMPTED,
     DELIVERED,
@@ -39,7 +41,7 @@ from pymail.spool import (
     time_of,
     uid_of,
 )
-from pymail.transport import Content, Delivery
+from pymail.transport import Content, Delivery, Wishes
 from pymail.users import User, user_of
 
 INLINE = 1 << 16
@@ -52,7 +54,8 @@ thousand lists of a thousand fills neither our memory nor our day."""
 _AND = "\x1f"
 """Between the targets of one "reported"."""
 
-_PARTS = {"lmtp": "lmtp", "outcome": "error"}
+_PARTS = {"lmtp": "lmtp", "smtp": "smtp", "outcome": "error"}
+_WAITING = ("kept", "offline", "held")
 
 
 @dataclass(slots=True)
@@ -65,6 +68,8 @@ class Run:
     log: Log
     tell: Callable[[str], None]
     uptime: int
+    outbound: Outbound
+    logins: Callable[[str, str], Logins] = lambda _argument, _sender: ()
     users: dict[int, User] = field(default_factory=dict)
 
     def user(self, uid: int) -> User:
@@ -82,6 +87,8 @@ class _Step:
     indexes: list[int]
     delivery: Delivery | None = None
     outcome: Outcome | None = None
+    logins: Logins = ()
+    destination: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ class Job:
         self._bounced: dict[int, list[Attempt]] = {}
         self._reported: dict[int, set[str]] = {}
         self._remember(active.attempts())
+        self._unsynced = False
         self._plans: dict[int, list[Target]] = {}
         self._steps: dict[str, _Step] = {}
         self._room = MOST_PLANNED
@@ -122,15 +130,10 @@ class Job:
         if active.head.flag == NEW:
             self._announce()
 
-    def start(self, number: Callable[[], int]) -> Iterator[tuple[str, Delivery]]:
-        """Plan the attempt; yield (kind, delivery) for what agents have to do.
-
-        `number` gives each delivery its number.  What needs no delivery is recorded at once.
-        """
+    def plan(self) -> frozenset[str]:
+        """Plan the attempt; return the destinations of what leaves the machine."""
         active = self.active
-        open_states = {i: active.state(i) for i in active.waiting()}
-        indexes = [i for i, state in open_states.items() if state != HELD]
-        doubtful = {i for i in indexes if open_states[i] == ATTEMPTED}
+        indexes = [i for i in active.waiting() if active.state(i) != HELD]
         fields = self._fields
         delivered_to = {address.fold(_text(v)) for v in message.values(fields, b"delivered-to")}
         hops = sum(1 for f in fields if f.name == b"received")
@@ -139,6 +142,16 @@ class Job:
         for index in indexes[shift:] + indexes[:shift]:
             if self._room > 0:
                 self._plan(index, hops, delivered_to)
+        steps = self._steps.values()
+        return frozenset(s.destination for s in steps if s.destination and not s.outcome)
+
+    def start(self, number: Callable[[], int]) -> Iterator[tuple[str, Delivery]]:
+        """Begin the attempt that was planned; yield (kind, delivery) for what is to be done.
+
+        `number` gives each delivery its number.  What needs no delivery is recorded at once.
+        """
+        active = self.active
+        doubtful = {i for i in self._plans if active.state(i) == ATTEMPTED}
         active.begin(sorted(self._plans))
         content = None
         for step in self._steps.values():
@@ -189,7 +202,7 @@ class Job:
 
     def _finish(self) -> None:
         now = max(self._now, int(time.time()))
-        age = max(now - self.active.head.arrived, 0)
+        age = max(now - self.active.head.arrived - retry.offline(self._past, now), 0)
         config = self._run.config
         old = retry.expired(
             config,
@@ -209,20 +222,33 @@ class Job:
             if state == DELIVERED:
                 self._tell_success(index)
         if self._closed(states):
+            # What was sent elsewhere is made durable by flush, for many messages at once.
             self.active.remove()
             self._run.log.event("qmgr", f"{self.active.qid}: removed")
             return
+        self._put_back(states, late, now, age)
+
+    def _put_back(self, states: dict[int, bytes], late: list[Failure], now: int, age: int) -> None:
+        """Leave the message in the queue, until its next attempt."""
+        config = self._run.config
         for index, state in states.items():
             if self.active.state(index) != state:
                 self.active.mark(index, state)
+        offline = all(s.outcome and s.outcome.status == "offline" for s in self._steps.values())
+        if self._steps and offline:
+            self.active.unbegin()  # nothing was tried
         if late and self.active.head.flag != WARNED and retry.warns(config, age):
             self._report(DELAYED, late, self._sender)
             self.active.flag(WARNED)
         if all(self.active.state(i) == HELD for i in self.active.waiting()):
             self.active.defer(NEVER)
+        elif offline:
+            self.active.defer(now + retry.OFFLINE)
         else:
             noise = ord(self.active.qid[-2])
             self.active.defer(now + retry.delay(config, age, noise))
+        if self._unsynced:
+            self.active.sync()
         self.active.close()
 
     def _closed(self, states: dict[int, bytes]) -> bool:
@@ -238,6 +264,7 @@ class Job:
 
     def _remember(self, past: list[Attempt]) -> None:
         """Take over what earlier attempts have written down."""
+        self._past = past
         for attempt in past:
             if attempt.status in ("sent", "bounced"):
                 self._done.add((attempt.index, attempt.target))
@@ -270,7 +297,7 @@ class Job:
         return f"{stamp}.{self.active.qid}@{self._run.config.myhostname}"
 
     def _plan(self, index: int, hops: int, delivered_to: set[str]) -> None:
-        targets = self._run.router.plan(self._recipients[index])
+        targets = self._run.router.plan(self._recipients[index], self._sender)
         self._room -= len(targets)
         self._plans[index] = targets
         for target in targets:
@@ -281,7 +308,11 @@ class Job:
                 step.indexes.append(index)  # two recipients that lead to the same place
                 continue
             outcome = target.outcome or self._refused(target, hops, delivered_to)
-            self._steps[target.name] = _Step(target, [index], outcome=outcome)
+            step = self._steps[target.name] = _Step(target, [index], outcome=outcome)
+            if target.kind == "smtp" and not outcome:
+                step.logins = self._run.logins(target.argument, self._sender_for(target))
+                step.destination = self._run.outbound.key(target.argument, step.logins)
+                step.outcome = self._run.outbound.verdict(step.destination)
 
     def _refused(self, target: Target, hops: int, delivered_to: set[str]) -> Outcome | None:
         config = self._run.config
@@ -321,7 +352,7 @@ class Job:
     def _delivery(self, number: int, step: _Step, content: Content, *, doubtful: bool) -> Delivery:
         target = step.target
         sender = self._sender_for(target)
-        if target.kind != "lmtp":
+        if target.kind not in ("lmtp", "smtp"):
             original = self._recipients[step.indexes[0]]
             delivered = target.loop_key or target.recipient
             prefix = (
@@ -345,6 +376,18 @@ class Job:
             content=content,
             arrived=time_of(self.active.qid),
             time_limit=self._run.config.command_time_limit,
+            logins=step.logins,
+            wishes=self._wishes(step.indexes[0]),
+        )
+
+    def _wishes(self, index: int) -> Wishes:
+        envelope = self._envelope
+        return Wishes(
+            envelope.notify[index],
+            envelope.orcpt[index],
+            envelope.ret,
+            envelope.envid,
+            envelope.body.endswith("+UTF8"),
         )
 
     def _sender_for(self, target: Target) -> str:
@@ -363,9 +406,15 @@ class Job:
                 self._note(index, step.target, outcome.status, outcome)
         if step.target.kind in ("command", "lmtp", "mbox") and outcome.status == "sent":
             self.active.sync()  # what was done cannot be done over without somebody seeing it
+        if step.target.kind == "smtp" and outcome.status == "sent":
+            self._unsynced = True
+            if self._running:
+                self.active.sync()
         self._log(step)
 
     def _note(self, index: int, target: Target, status: str, outcome: Outcome) -> None:
+        if status == "offline" and self._past and self._past[-1].status == "offline":
+            return  # one line a period
         self.active.note(
             Attempt(int(time.time()), index, status, outcome.dsn, target.name, outcome.words)
         )
@@ -377,8 +426,9 @@ class Job:
         took = time.monotonic() - self._started
         original = self._recipients[step.indexes[0]]
         expanded = "" if original == target.recipient else f" orig_to=<{original}>,"
-        relay = {"lmtp": target.argument, "outcome": "none"}.get(target.kind, "local")
-        status = "deferred" if outcome.status == "kept" else outcome.status
+        relays = {"lmtp": target.argument, "smtp": outcome.relay or "none", "outcome": "none"}
+        relay = relays.get(target.kind, "local")
+        status = "deferred" if outcome.status in _WAITING else outcome.status
         text = (
             f"{self.active.qid}: to=<{target.recipient}>,{expanded} relay={relay},"
             f" delay={_seconds(age)}, delays={_seconds(max(age - took, 0))}/0/0/{_seconds(took)},"
@@ -393,13 +443,15 @@ class Job:
         """Return the state of one recipient, from the outcomes of its targets."""
         before = self._unreported(index)
         failures += before
-        waits, failed = False, bool(before) or index in self._reported
+        waits, held, failed = False, False, bool(before) or index in self._reported
         for target in self._plans[index]:
             step = self._steps.get(target.name)
             outcome = step.outcome if step else None
             if outcome is None or outcome.status == "sent":
                 continue
-            if outcome.status == "bounced":
+            if outcome.status == "held":
+                held = True
+            elif outcome.status == "bounced":
                 failed = True
                 failures.append(_Failed(index, target, outcome))
             elif old and outcome.status == "deferred":
@@ -410,11 +462,13 @@ class Job:
             else:
                 waits = True
                 wishes = self._envelope.notify[index]
-                if not wishes or "DELAY" in wishes:
+                if outcome.status != "offline" and (not wishes or "DELAY" in wishes):
                     late.append(self._failure(index, target, outcome))
         if waits:
             # It may have failed, or its agent died, after the letter was in place.
             return ATTEMPTED
+        if held:
+            return HELD
         return REPORTED if failed else DELIVERED
 
     def _unreported(self, index: int) -> list[_Failed]:

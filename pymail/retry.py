@@ -1,6 +1,9 @@
 """When a deferred message is tried again, and when it is given up.  Pure."""
 
+from collections.abc import Iterable
+
 from pymail.config import Config
+from pymail.spool import Attempt
 
 LEAST_ATTEMPTS = 8
 """Attempts before a message can expire, however old it is: a clock may have jumped."""
@@ -24,6 +27,25 @@ def delay(config: Config, age: int, noise: int) -> int:
     """
     base = max(config.minimal_backoff_time, min(age, config.maximal_backoff_time))
     return base + base * (noise & 255) // 2560
+
+
+OFFLINE = 60
+"""Seconds until a message is looked at again that waits for a network."""
+
+
+def offline(past: Iterable[Attempt], now: int) -> int:
+    """Return the seconds during which a message waited only because there was no network.
+
+    A period begins with an "offline" line of the tail and ends with any other.
+    """
+    total, since = 0, None
+    for attempt in past:
+        if attempt.status == "offline":
+            since = attempt.time if since is None else since
+        elif since is not None:
+            total += max(attempt.time - since, 0)
+            since = None
+    return total + (max(now - since, 0) if since is not None else 0)
 
 
 def expired(config: Config, age: int, attempts: int, uptime: int, *, null_sender: bool) -> bool:

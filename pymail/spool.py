@@ -177,7 +177,7 @@ def whole(fixed: bytes) -> int:
 class Attempt:
     """One line of the tail: what happened to `target` of recipient number `index`.
 
-    `status` is "sent", "deferred", "bounced" or "kept"; `target` names the last hop.
+    `status` is an Outcome's, or "reported"; `target` names the last hop.
     """
 
     __slots__ = ("dsn", "index", "status", "target", "time", "words")

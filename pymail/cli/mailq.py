@@ -157,7 +157,9 @@ def _login(uid: int) -> str:
 
 def _reasons(attempts: list[Attempt]) -> dict[int, str]:
     """Return for each recipient why it waits: the words of the latest deferral."""
-    return {a.index: a.words for a in attempts if a.status in ("deferred", "kept", "held")}
+    return {
+        a.index: a.words for a in attempts if a.status in ("deferred", "kept", "offline", "held")
+    }
 
 
 def _where(entry: Entry, now: int) -> str:

@@ -101,7 +101,8 @@ class Delivery:
     extension  of the recipient, behind recipient_delimiter
     arrived    seconds
     time_limit seconds that a command may take
-    login      for SMTP: who to log in as, None for nobody; `wishes` go with the message
+    logins     for SMTP: next hops, as they are shown, and who to log in as there; `wishes` go
+               with the message
     """
 
     number: int
@@ -117,7 +118,7 @@ class Delivery:
     content: Content
     arrived: int
     time_limit: int = 1000
-    login: Login | None = None
+    logins: tuple[tuple[str, Login], ...] = ()
     wishes: Wishes = Wishes()
 
 

@@ -1,0 +1,445 @@
+"""The child process that speaks SMTP: it is mail_owner, never root, and lives as long as a run.
+
+It takes deliveries as they come, whatever it is doing with others.  Each destination has a
+queue of its own and a few connections, each served by a thread; a destination that does not
+answer holds up nobody else.  What it says is one JSON array a line:
+
+    [number, status, dsn, words, relay, reply, passed, advice]     what became of a delivery
+    ["failed", key, why, dsn, words]                               a destination is left alone
+"""
+
+import json
+import os
+import pickle
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from pymail import hosts, nexthop
+from pymail.agent import Agent, become, receive, with_files
+from pymail.config import Config
+from pymail.errors import printable
+from pymail.identity import Identity
+from pymail.nexthop import NextHop
+from pymail.outcome import Outcome
+from pymail.sites import DEAD, LOGIN, OFFLINE, Failed, key_of
+from pymail.transport import Delivery, Login
+from pymail.transport.smtp import Server, Session
+from pymail.transport.wire import LostError
+
+MOST_CONNECTIONS = 100
+FIRST_CONNECTIONS = 2
+SLOW = 0.005
+"""Seconds that a message takes from which on a further connection is worth having."""
+
+IDLE = 2
+"""Seconds that a connection is kept for the next message."""
+
+MOST_FAILURES = 3
+"""Connections lost one after another before a destination is left alone."""
+
+_WORDS = 4096
+_FIELDS = 8
+_STATUSES = ("sent", "deferred", "bounced", "kept", "offline")
+_REASONS = (DEAD, LOGIN, OFFLINE)
+
+
+class Courier(Agent):
+    """The parent's end: deliveries go in at any time, outcomes and failures come out."""
+
+    def __init__(self, user: Identity, config: Config) -> None:
+        self._failures: list[Failed] = []
+        super().__init__(user, lambda channel: _serve(channel, user, config))
+
+    def post(self, batch: Sequence[Delivery]) -> None:
+        """Give the child more to do."""
+        self.pending |= {delivery.number for delivery in batch}
+        self.give(pickle.dumps(list(batch), pickle.HIGHEST_PROTOCOL), batch)
+
+    def failures(self) -> list[Failed]:
+        """Return the destinations that were left alone since the last call."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    def _parse(self, line: bytes) -> tuple[int, Outcome] | None:
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            return super()._parse(line)  # its last words
+        if not isinstance(fields, list) or len(fields) < 5:
+            return None
+        texts = [printable(str(field))[:_WORDS] for field in fields]
+        if fields[0] == "failed" and texts[2] in _REASONS:
+            outcome = Outcome("deferred", texts[3], texts[4])
+            self._failures.append((str(fields[1]), texts[2], outcome))
+        number = fields[0]
+        if len(fields) != _FIELDS or not isinstance(number, int) or number not in self.pending:
+            return None
+        if texts[1] not in _STATUSES:
+            return None
+        self.pending.discard(number)
+        status, dsn, words, relay, reply = texts[1:6]
+        passed, advice = fields[6] is True, texts[7]
+        return number, Outcome(status, dsn, words, relay, reply, passed, advice)
+
+
+class _Talk:
+    """The child's end of the channel; every thread may speak."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+
+    def outcomes(self, told: Sequence[tuple[Delivery, Outcome]]) -> None:
+        """Tell what became of deliveries; their files are of no more use."""
+        for delivery, _ in told:
+            if delivery.content.fd >= 0:
+                os.close(delivery.content.fd)
+        lines = [
+            [d.number, o.status, o.dsn, o.words, o.relay, o.reply, o.passed, o.advice]
+            for d, o in told
+        ]
+        self._say("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    def failed(self, key: str, why: str, outcome: Outcome) -> None:
+        """Tell that a destination is left alone."""
+        self._say(f"{json.dumps(['failed', key, why, outcome.dsn, outcome.words])}\n")
+
+    def last_words(self, error: BaseException) -> None:
+        """Tell of a bug, and die of it: the parent takes everything as in doubt."""
+        text = printable(f"{type(error).__name__}: {error}")
+        self._say(f"!\t{text.encode('ascii', 'replace').decode()}\n")
+        os._exit(70)
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            try:
+                self._channel.sendall(text.encode("ascii"))
+            except OSError:
+                os._exit(0)  # the parent is gone: what it has not heard is in doubt
+
+
+class _Destination:
+    """A queue for one next hop with one login, and what is known of it."""
+
+    def __init__(self, key: str, first: Delivery, config: Config) -> None:
+        self.key = key
+        self.config = config
+        self.losses = 0
+        self._logins = dict(first.logins)
+        self._hops = nexthop.parse_all(first.argument)
+        self._changed = threading.Condition()
+        self._queue: deque[Delivery] = deque()
+        self._failure: Outcome | None = None
+        self._closing = False
+        self._connections = self._idle = 0
+        self._allowed = FIRST_CONNECTIONS
+        self._finding = threading.Lock()
+        self._servers: list[Server] | None = None
+        self._pause = config.smtp_destination_rate_delay or config.default_destination_rate_delay
+        self._next = 0.0
+        most = (
+            config.smtp_destination_concurrency_limit
+            or config.default_destination_concurrency_limit
+        )
+        self._most = 1 if self._pause else most
+        self._together = (
+            config.smtp_destination_recipient_limit or config.default_destination_recipient_limit
+        )
+
+    def add(self, delivery: Delivery) -> Outcome | None:
+        """Put a delivery into the queue; return its outcome where the destination has failed."""
+        with self._changed:
+            if self._failure is None:
+                self._queue.append(delivery)
+                self._changed.notify()
+            return self._failure
+
+    def grows(self) -> bool:
+        """Say whether a further connection is to be made; it then counts as made."""
+        with self._changed:
+            if len(self._queue) <= self._idle:
+                return False
+            if self._connections >= min(self._allowed, self._most):
+                return False
+            self._connections += 1
+            return True
+
+    def take(self) -> list[Delivery]:
+        """Return the recipients of the next message; nothing ends the connection."""
+        group: list[Delivery] = []
+        with self._changed:
+            if not self._queue and not self._closing and not self._failure:
+                self._idle += 1
+                self._changed.wait(IDLE)
+                self._idle -= 1
+            while self._queue and len(group) < self._together and _joins(group, self._queue[0]):
+                group.append(self._queue.popleft())
+            if not group:
+                self._connections -= 1
+        if group and self._pause:
+            time.sleep(max(self._next - time.monotonic(), 0))
+            self._next = time.monotonic() + self._pause
+        return group
+
+    def took(self, seconds: float) -> None:
+        """Hear how long a message took that was answered for: slow ones go side by side."""
+        self.losses = 0
+        if seconds > SLOW:
+            self._allowed += 1
+
+    def fail(self, outcome: Outcome) -> list[Delivery]:
+        """Leave the destination alone; return what was waiting for it."""
+        with self._changed:
+            self._failure = outcome
+            return self._emptied()
+
+    def close(self) -> None:
+        """Begin no more message."""
+        with self._changed:
+            self._closing = True
+            self._emptied()
+
+    def _emptied(self) -> list[Delivery]:
+        waiting = list(self._queue)
+        self._queue.clear()
+        self._changed.notify_all()
+        return waiting
+
+    def servers(self) -> list[Server]:
+        """Return the servers to try, best first.  Raise UnresolvedError where there is none."""
+        with self._finding:
+            if self._servers is None:
+                self._servers = list(self._found())
+            return self._servers
+
+    def _found(self) -> Iterator[Server]:
+        fallback = nexthop.parse_all(", ".join(self.config.smtp_fallback_relay))
+        failure: hosts.UnresolvedError | None = None
+        for hop in (*self._hops, *fallback):
+            try:
+                yield from hosts.servers(hop, self.config)
+            except hosts.UnresolvedError as error:
+                # That a domain does not exist is final, whatever else could be asked.
+                if error.outcome.status == "bounced" and hop in self._hops:
+                    raise
+                failure = failure or error
+        if failure and len(self._hops) + len(fallback) == 1:
+            raise failure
+
+    def login(self, hop: NextHop) -> Login | None:
+        """Return who we are to the servers of a next hop."""
+        return self._logins.get(hop.shown)
+
+
+def _joins(group: list[Delivery], delivery: Delivery) -> bool:
+    """Say whether a delivery can share the transaction of a group."""
+    if not group:
+        return True
+    first = group[0]
+    return (first.qid, first.sender) == (delivery.qid, delivery.sender) and replace(
+        first.content, fd=0
+    ) == replace(delivery.content, fd=0)
+
+
+class _Carrier:
+    """One connection at a time, and the messages that go through it."""
+
+    def __init__(self, to: _Destination, talk: _Talk) -> None:
+        self._to = to
+        self._talk = talk
+        self._server: Server | None = None
+        self._session: Session | None = None
+        self._used = False
+
+    def carry(self, group: list[Delivery]) -> bool:
+        """Send one message; say whether a server has answered for all of it."""
+        left = {delivery.number: delivery for delivery in group}
+        try:
+            servers = self._to.servers()
+        except hosts.UnresolvedError as error:
+            self._fail(left, OFFLINE if error.outcome.status == "offline" else DEAD, error.outcome)
+            return False
+        put_off: dict[int, Outcome] = {}
+        lost = self._offer(servers, left, put_off)
+        if lost is None or not left:
+            self._talk.outcomes([(delivery, put_off[n]) for n, delivery in left.items()])
+            return True
+        self._to.losses += 1
+        why = {"login": LOGIN, "offline": OFFLINE}.get(lost.kind, DEAD)
+        if why != DEAD or self._session is None or self._to.losses >= MOST_FAILURES:
+            self._fail(left, why, lost.outcome, put_off)
+        else:
+            outcomes = [(d, put_off.get(n, lost.outcome)) for n, d in left.items()]
+            self._talk.outcomes(outcomes)
+        self._session = None
+        return False
+
+    def end(self) -> None:
+        """End the connection."""
+        if self._session:
+            self._session.quit()
+            self._session = None
+
+    def _offer(
+        self, servers: list[Server], left: dict[int, Delivery], put_off: dict[int, Outcome]
+    ) -> LostError | None:
+        """Offer a message to servers until nothing is left of it; return the last failure."""
+        most = self._to.config.smtp_mx_session_limit or len(servers)
+        lost: LostError | None = None
+        sessions = 0
+        for place, server in enumerate(servers):
+            try:
+                session = self._connected(server)
+            except LostError as error:
+                lost = error
+                if error.kind != "host":
+                    break
+                continue
+            sessions += 1
+            last = place + 1 == len(servers) or sessions == most
+            try:
+                self._transact(session, server, left, put_off, last=last)
+                lost = None
+            except LostError as error:
+                lost = error
+            if not left or last:
+                break
+        return lost
+
+    def _transact(
+        self,
+        session: Session,
+        server: Server,
+        left: dict[int, Delivery],
+        put_off: dict[int, Outcome],
+        *,
+        last: bool,
+    ) -> None:
+        """Send to one server; who is deferred is left for the next one, if there is one."""
+        fresh = not self._used
+        told: list[tuple[Delivery, Outcome]] = []
+        try:
+            self._used = True
+            for number, outcome in session.transact(list(left.values())):
+                if outcome.status == "deferred" and not last:
+                    put_off[number] = outcome
+                else:
+                    told.append((left.pop(number), outcome))
+        except LostError:
+            if fresh or told:
+                raise
+            # It was open since the last message; the server may have closed it long ago.
+            self._session = None
+            self._transact(self._connected(server), server, left, put_off, last=last)
+        finally:
+            self._talk.outcomes(told)
+
+    def _connected(self, server: Server) -> Session:
+        """Return a session with that server: the one there is, or a new one."""
+        if self._session is None or self._server != server:
+            self.end()
+            self._session = Session(server, self._to.config, self._to.login(server.hop))
+            self._server, self._used = server, False
+        return self._session
+
+    def _fail(
+        self,
+        left: dict[int, Delivery],
+        why: str,
+        outcome: Outcome,
+        put_off: Mapping[int, Outcome] = MappingProxyType({}),
+    ) -> None:
+        """Leave the destination alone, and say so of all its mail."""
+        outcome = _waiting(why, outcome)
+        waiting = self._to.fail(outcome)
+        if outcome.status != "bounced":
+            self._talk.failed(self._to.key, why, outcome)
+        self._talk.outcomes([(d, put_off.get(n, outcome)) for n, d in left.items()])
+        self._talk.outcomes([(delivery, outcome) for delivery in waiting])
+
+
+class _Crew:
+    """The destinations, and the threads that serve them."""
+
+    def __init__(self, talk: _Talk, config: Config) -> None:
+        self._talk = talk
+        self._config = config
+        self._destinations: dict[str, _Destination] = {}
+        self._room = threading.Semaphore(MOST_CONNECTIONS)
+        self._threads: list[threading.Thread] = []
+
+    def take(self, delivery: Delivery) -> None:
+        """Queue a delivery."""
+        key = key_of(delivery.argument, delivery.logins)
+        to = self._destinations.get(key)
+        if to is None:
+            to = self._destinations[key] = _Destination(key, delivery, self._config)
+        failure = to.add(delivery)
+        if failure:
+            self._talk.outcomes([(delivery, failure)])
+        else:
+            self._grow(to)
+
+    def close(self) -> None:
+        """Begin nothing any more; connections are ended as long as that takes no time."""
+        for to in self._destinations.values():
+            to.close()
+        until = time.monotonic() + IDLE
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+
+    def _grow(self, to: _Destination) -> None:
+        if not self._room.acquire(blocking=False):
+            return
+        if to.grows():
+            thread = threading.Thread(target=self._serve, args=(to,), daemon=True)
+            self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+            thread.start()
+        else:
+            self._room.release()
+
+    def _serve(self, to: _Destination) -> None:
+        carrier = _Carrier(to, self._talk)
+        try:
+            while group := to.take():
+                began = time.monotonic()
+                if carrier.carry(group):
+                    to.took(time.monotonic() - began)
+                    self._grow(to)
+            carrier.end()
+        except BaseException as error:
+            self._talk.last_words(error)
+            raise
+        finally:
+            self._room.release()
+        for each in list(self._destinations.values()):
+            self._grow(each)  # whoever had no room
+
+
+def _waiting(why: str, outcome: Outcome) -> Outcome:
+    """Return the outcome of mail that was not sent because of what happened to other mail."""
+    status = {LOGIN: "kept", OFFLINE: "offline"}.get(why, outcome.status)
+    return replace(outcome, status=status, reply="", passed=False)
+
+
+def _serve(channel: socket.socket, user: Identity, config: Config) -> None:
+    """Be the child: take deliveries until the parent has no more."""
+    become(user)
+    crew = _Crew(_Talk(channel), config)
+    while batch := _received(channel):
+        for delivery in batch:
+            crew.take(delivery)
+    crew.close()
+
+
+def _received(channel: socket.socket) -> list[Delivery]:
+    size = receive(channel, 8)
+    if not size:
+        return []
+    data = receive(channel, int.from_bytes(size, "big"))
+    return with_files(channel, pickle.loads(data))  # noqa: S301  (from root)
