@@ -22,6 +22,7 @@ from pymail.job import Job, Run
 from pymail.log import Log
 from pymail.outbound import Outbound
 from pymail.outcome import Outcome, deferred, kept
+from pymail.rewrite import Rewriting
 from pymail.route import Router
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
@@ -79,7 +80,8 @@ def run(
     router = Router(machine)
     deadline = time.monotonic() + config.run_time_limit
     outbound = Outbound(config, spool.queue, deadline, asked=selection.named)
-    common = Run(spool, config, router, log, tell, _uptime(), outbound)
+    rewriting = Rewriting(config, machine.lookup)
+    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting)
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
     try:

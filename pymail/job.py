@@ -22,6 +22,7 @@ from pymail.errors import MailError
 from pymail.log import Log
 from pymail.outbound import Outbound
 from pymail.outcome import Outcome, bounced
+from pymail.rewrite import Rewriting
 from pymail.route import Router, Target
 from pymail.sites import Logins
 from pymail.spool import (
@@ -69,6 +70,7 @@ class Run:
     tell: Callable[[str], None]
     uptime: int
     outbound: Outbound
+    rewriting: Rewriting
     logins: Callable[[str, str], Logins] = lambda _argument, _sender: ()
     users: dict[int, User] = field(default_factory=dict)
 
@@ -153,15 +155,16 @@ class Job:
         active = self.active
         doubtful = {i for i in self._plans if active.state(i) == ATTEMPTED}
         active.begin(sorted(self._plans))
-        content = None
+        contents: dict[bool, Content] = {}
         for step in self._steps.values():
             if step.outcome is not None:
                 continue
             step.indexes.sort()  # the bytes of a message are the same at every attempt
-            if content is None:
-                content = self._content(self._header())
+            leaves = step.target.kind == "smtp"
+            if leaves not in contents:
+                contents[leaves] = self._content(self._header(leaves=leaves))
             step.delivery = self._delivery(
-                number(), step, content, doubtful=not doubtful.isdisjoint(step.indexes)
+                number(), step, contents[leaves], doubtful=not doubtful.isdisjoint(step.indexes)
             )
             self._running[step.delivery.number] = step
             yield step.target.kind, step.delivery
@@ -260,7 +263,7 @@ class Job:
         sender = self._envelope.sender
         if sender is None:
             sender = self._run.user(self._uid).name
-        return self._run.router.qualify(sender) if sender else ""
+        return self._run.rewriting.sender(self._run.router.qualify(sender)) if sender else ""
 
     def _remember(self, past: list[Attempt]) -> None:
         """Take over what earlier attempts have written down."""
@@ -325,7 +328,8 @@ class Job:
             return bounced("5.4.6", f"mail forwarding loop for {target.loop_key}")
         return None
 
-    def _header(self) -> bytes:
+    def _header(self, *, leaves: bool = False) -> bytes:
+        """Return the header, as it is to be seen outside where the message leaves."""
         user = self._run.user(self._uid)
         full_name = self._envelope.full_name
         facts = message.Facts(
@@ -336,6 +340,10 @@ class Job:
             arrived=self.active.head.arrived,
         )
         complete = message.complete(self._fields, facts, rewrite=self._kind != "raw")
+        if self._kind != "raw":
+            complete = self._run.rewriting.header(complete)
+            if leaves:
+                complete = self._run.rewriting.outgoing_header(complete)
         who = "" if self._kind not in ("", "raw") else f", from userid {self._uid}"
         received = (
             f"Received: by {self._run.config.myhostname} (pymail{who})\n"
@@ -351,7 +359,10 @@ class Job:
 
     def _delivery(self, number: int, step: _Step, content: Content, *, doubtful: bool) -> Delivery:
         target = step.target
-        sender = self._sender_for(target)
+        sender, recipient = self._sender_for(target), target.recipient
+        if target.kind == "smtp":
+            sender = self._run.rewriting.outgoing(sender)
+            recipient = self._run.rewriting.outgoing(recipient)
         if target.kind not in ("lmtp", "smtp"):
             original = self._recipients[step.indexes[0]]
             delivered = target.loop_key or target.recipient
@@ -368,7 +379,7 @@ class Job:
             key=hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:10],
             doubtful=doubtful,
             sender=sender,
-            recipient=target.recipient,
+            recipient=recipient,
             original=self._recipients[step.indexes[0]],
             argument=target.argument,
             extension=target.extension,

@@ -14,7 +14,7 @@ def address_keys(address: str, delimiters: str) -> Iterator[str]:
     The bare user is for the caller to leave out where the domain is not ours.
     """
     local, domain = split(address)
-    base = _base(local, delimiters)
+    base, _ = parted(local, delimiters)
     yield f"{local}@{domain}"
     if base != local:
         yield f"{base}@{domain}"
@@ -32,7 +32,7 @@ def sender_keys(address: str, delimiters: str) -> Iterator[str]:
 def transport_keys(address: str, delimiters: str) -> Iterator[str]:
     """Yield where a recipient is looked for: addresses, domain, .parent domains, "*"."""
     local, domain = split(address)
-    base = _base(local, delimiters)
+    base, _ = parted(local, delimiters)
     yield f"{local}@{domain}"
     if base != local:
         yield f"{base}@{domain}"
@@ -44,6 +44,8 @@ def transport_keys(address: str, delimiters: str) -> Iterator[str]:
     yield "*"
 
 
-def _base(local: str, delimiters: str) -> str:
+def parted(local: str, delimiters: str) -> tuple[str, str]:
+    """Return a local part without its extension, and the extension with its delimiter."""
     places = [at for at in (local.find(d, 1) for d in delimiters) if at > 0]
-    return local[: min(places)] if places else local
+    at = min(places) if places else len(local)
+    return local[:at], local[at:]

@@ -12,6 +12,7 @@ from pymail.address import (
     qualify,
     qualify_header,
     quote,
+    rewrite_header,
     specs,
     split,
 )
@@ -264,3 +265,18 @@ def test_ten_thousand_opened_brackets_are_parsed_in_a_moment():
     for piece in ("<", "(", '"', "[", "\\", "<@", ":", "a ", "a.", '<"(', "(\\)", "@:;", "<>"):
         mailboxes(piece * 10_000)
         qualify_header((piece * 10_000).encode(), "o")
+
+
+def test_a_comment_is_no_name_of_a_group() -> None:
+    assert qualify_header(b" ():a", "o.example") == b' ":a"@o.example ()'
+
+
+def test_every_address_of_a_header_is_written_anew() -> None:
+    def rewrite(text: str) -> str:
+        return {"root": "me@isp.example", "bob@box": "bob@isp.example"}.get(text, text)
+
+    value = b' root (Cron Daemon), "B. B." <bob@box>,\n\tgroup: root, joe@x;'
+    assert rewrite_header(value, rewrite) == (
+        b' me@isp.example (Cron Daemon), "B. B." <bob@isp.example>, group: me@isp.example, joe@x;'
+    )
+    assert rewrite_header(b" joe@x,\n mary@y", rewrite) == b" joe@x,\n mary@y"

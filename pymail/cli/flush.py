@@ -55,8 +55,11 @@ def parse(args: list[str]) -> Request:
                 request.ids.append(value)
             else:
                 setattr(request, name[2:], value)
-        elif word.startswith("-"):
+        elif word.startswith("--"):
             _switch(request, word)
+        elif word.startswith("-"):
+            for letter in word[1:] or "-":
+                _switch(request, f"-{letter}")
         else:
             request.ids.append(word)
     for qid in request.ids:

@@ -1,0 +1,111 @@
+"""How addresses are written anew: canonical, masquerade and generic rewriting.  Pure.
+
+As in Postfix's ADDRESS_REWRITING_README:
+
+    sender_canonical_maps, masquerade_domains   every message, also one that stays here
+    smtp_generic_maps                           what leaves the machine by SMTP, and only there
+
+A value "@domain" keeps the user; one without a domain gets myorigin.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pymail import address, keys
+from pymail.config import Config
+from pymail.message import Field
+
+Lookup = Callable[[str, Iterator[str]], tuple[str, str] | None]
+
+_SENDERS = frozenset(
+    f"{prefix}{name}".encode()
+    for prefix in ("", "resent-")
+    for name in ("from", "sender", "reply-to")
+) | {
+    b"errors-to",
+    b"return-receipt-to",
+    b"disposition-notification-to",
+    b"mail-followup-to",
+}
+_RECIPIENTS = frozenset(
+    f"{prefix}{name}".encode() for prefix in ("", "resent-") for name in ("to", "cc")
+)
+
+
+class Rewriting:
+    """The rewriting that a configuration asks for; `lookup` finds keys in its tables."""
+
+    def __init__(self, config: Config, lookup: Lookup) -> None:
+        self._config = config
+        self._lookup = lookup
+        self._ours = {name.lower() for name in (config.myorigin, *config.mydestination)}
+        self._inside = bool(config.sender_canonical_maps or config.masquerade_domains)
+
+    def sender(self, text: str) -> str:
+        """Return a sender as it is known from here on; the null sender stays what it is."""
+        if not text or not self._inside:
+            return text
+        return self._masqueraded(self._mapped("sender_canonical_maps", text, propagate=True))
+
+    def header(self, fields: Sequence[Field]) -> list[Field]:
+        """Return a header whose addresses are written so."""
+        if not self._inside:
+            return list(fields)
+        fields = _each(fields, _SENDERS, self.sender)
+        return _each(fields, _RECIPIENTS, self._masqueraded)
+
+    def outgoing(self, text: str) -> str:
+        """Return an address as the world outside is to see it."""
+        if not text or not self._config.smtp_generic_maps:
+            return text
+        return self._mapped("smtp_generic_maps", text, propagate=False)
+
+    def outgoing_header(self, fields: Sequence[Field]) -> list[Field]:
+        """Return a header whose addresses are written so."""
+        if not self._config.smtp_generic_maps:
+            return list(fields)
+        return _each(fields, _SENDERS | _RECIPIENTS, self.outgoing)
+
+    def _mapped(self, setting: str, text: str, *, propagate: bool) -> str:
+        """Return what a table says of a qualified address, or the address."""
+        delimiters = self._config.recipient_delimiter
+        local, domain = address.split(text)
+        wanted = keys.address_keys(text, delimiters)
+        if domain.lower() not in self._ours:
+            wanted = (key for key in wanted if "@" in key)
+        found = self._lookup(setting, wanted)
+        if found is None:
+            return text
+        key, value = found
+        if value.startswith("@"):
+            return f"{local}{value}"
+        value = address.qualify(value, self._config.myorigin)
+        base, extension = keys.parted(local, delimiters)
+        bare = key in (base, f"{base}@{domain}")
+        if propagate and extension and bare:
+            user, at, rest = value.partition("@")
+            return f"{user}{extension}{at}{rest}"
+        return value
+
+    def _masqueraded(self, text: str) -> str:
+        """Return an address without the subdomains that nobody outside is to see."""
+        local, domain = address.split(text)
+        if local.lower() in {name.lower() for name in self._config.masquerade_exceptions}:
+            return text
+        folded = domain.lower()
+        for entry in self._config.masquerade_domains:
+            parent = entry.removeprefix("!").lower()
+            if folded == parent or folded.endswith(f".{parent}"):
+                return text if entry.startswith("!") else f"{local}@{parent}"
+        return text
+
+
+def _each(
+    fields: Sequence[Field], names: frozenset[bytes], rewrite: Callable[[str], str]
+) -> list[Field]:
+    out = []
+    for field in fields:
+        if field.name in names:
+            head, colon, value = field.raw.partition(b":")
+            field = Field(field.name, head + colon + address.rewrite_header(value, rewrite))  # noqa: PLW2901
+        out.append(field)
+    return out

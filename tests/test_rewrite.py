@@ -1,0 +1,104 @@
+"""Canonical, masquerade and generic rewriting, as in Postfix."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pymail import config as configuration
+from pymail import message
+from pymail.maps import Map
+from pymail.message import Field
+from pymail.rewrite import Rewriting
+
+BASE = 'myhostname = "laptop.home.example"\nmyorigin = "laptop"\nrecipient_delimiter = "+"\n'
+
+
+def rewriting(place: Path, text: str) -> Rewriting:
+    file = place / "config.toml"
+    file.write_text(BASE + text)
+    loaded = configuration.load(
+        str(file), hostname="laptop.home.example", mailname="", aliases="/etc/aliases"
+    )
+    maps: dict[str, Map] = {}
+
+    def lookup(setting, keys):
+        return maps.setdefault(setting, Map(getattr(loaded, setting))).first(keys)
+
+    return Rewriting(loaded, lookup)
+
+
+def fields(text: bytes) -> list[Field]:
+    return message.split(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "before", "after"),
+    [
+        ("'root@laptop' = 'me@isp.example'", "root@laptop", "me@isp.example"),
+        ("'ROOT@Laptop' = 'me@isp.example'", "root@laptop", "me@isp.example"),
+        ("'root' = 'me@isp.example'", "root@laptop", "me@isp.example"),
+        ("'root' = 'me@isp.example'", "root@elsewhere.example", "root@elsewhere.example"),
+        ("'@laptop' = 'me@isp.example'", "bob+x@laptop", "me@isp.example"),
+        ("'@laptop' = '@isp.example'", "bob+x@laptop", "bob+x@isp.example"),
+        ("'bob@laptop' = 'me@isp.example'", "bob+x@laptop", "me@isp.example"),
+        ("'bob@laptop' = 'b'", "bob@laptop", "b@laptop"),
+        ("'bob@laptop' = 'b'", "", ""),
+    ],
+)
+def test_generic_maps_name_an_address_that_the_world_knows(tmp_path, table, before, after) -> None:
+    rules = rewriting(tmp_path, f"[smtp_generic_maps]\n{table}\n")
+    assert rules.outgoing(before) == after
+    assert rules.sender(before) == before
+
+
+def test_canonical_senders_keep_their_extension_and_change_for_everybody(tmp_path) -> None:
+    rules = rewriting(tmp_path, "[sender_canonical_maps]\n'bob' = 'robert@home.example'\n")
+    assert rules.sender("bob+x@laptop") == "robert+x@home.example"
+    assert rules.outgoing("bob@laptop") == "bob@laptop"
+    header = fields(b"From: bob@laptop\nTo: bob@laptop\n\n")
+    assert message.join(rules.header(header)) == b"From: robert@home.example\nTo: bob@laptop\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("joe@host.home.example", "joe@home.example"),
+        ("joe@home.example", "joe@home.example"),
+        ("joe@a.keep.home.example", "joe@a.keep.home.example"),
+        ("Root@host.home.example", "Root@host.home.example"),
+        ("joe@nothome.example", "joe@nothome.example"),
+    ],
+)
+def test_masquerading_cuts_subdomains_off(tmp_path, before, after) -> None:
+    rules = rewriting(
+        tmp_path,
+        'masquerade_domains = ["!keep.home.example", "home.example"]\n'
+        'masquerade_exceptions = ["root"]\n',
+    )
+    assert rules.sender(before) == after
+    header = fields(f"To: x <{before}>\n\n".encode())
+    assert message.join(rules.header(header)) == f"To: x <{after}>\n".encode()
+
+
+def test_only_fields_with_addresses_change_and_folds_stay_where_nothing_does(tmp_path) -> None:
+    rules = rewriting(tmp_path, "[smtp_generic_maps]\n'@laptop' = 'me@isp.example'\n")
+    header = fields(
+        b"Subject: root@laptop\nFrom: root (Cron Daemon) <root@laptop>\n"
+        b"To: joe@x.example,\n ann@y.example\nX-From: root@laptop\n\n"
+    )
+    assert message.join(rules.outgoing_header(header)) == (
+        b"Subject: root@laptop\nFrom: root (Cron Daemon) <me@isp.example>\n"
+        b"To: joe@x.example,\n ann@y.example\nX-From: root@laptop\n"
+    )
+
+
+@given(data=st.binary(max_size=200))
+def test_no_header_grows_a_line_by_being_rewritten(tmp_path_factory, data: bytes) -> None:
+    place = tmp_path_factory.mktemp("etc")
+    rules = rewriting(place, "[smtp_generic_maps]\n'@laptop' = 'me@isp.example'\n")
+    value = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    (out,) = rules.outgoing_header([Field(b"from", b"From:" + value)])
+    assert b"\n" not in out.raw
+    assert out.raw.startswith(b"From:")
