@@ -172,7 +172,7 @@ def wait(agents: Iterable[Agent], timeout: float) -> list[Agent]:
     return [known[fd] for fd, _ in poll.poll(int(timeout * 1000))]
 
 
-def ask(user: Identity, question: Callable[[], list[str]]) -> list[str]:
+def ask(user: Identity, question: Callable[[], list[str]], patience: float = PATIENCE) -> list[str]:
     """Return what `question` returns when it is asked with the rights of `user`.
 
     Raise OSError where the child could not become the user, or died.  The answer is the user's
@@ -190,11 +190,11 @@ def ask(user: Identity, question: Callable[[], list[str]]) -> list[str]:
 
     pid = _fork(writable, serve)
     os.close(writable)
-    data = _answer(readable, time.monotonic() + PATIENCE)
+    data = _answer(readable, time.monotonic() + patience)
     if data is None:
         os.kill(pid, signal.SIGKILL)
         _reap(pid)
-        raise OSError(errno.ETIMEDOUT, f"no answer in {PATIENCE} s (a hanging mount?)")
+        raise OSError(errno.ETIMEDOUT, f"no answer in {patience} s (a hanging mount?)")
     status = _reap(pid)
     if status or not data.startswith(b"["):
         text = printable(data.decode("utf-8", "replace").partition("\t")[2].strip())

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from pymail import hosts, nexthop
+from pymail import hosts, nexthop, secret
 from pymail.agent import Agent, become, receive, with_files
 from pymail.config import Config
-from pymail.errors import printable
+from pymail.errors import MailError, printable
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
 from pymail.outcome import Outcome
@@ -232,8 +232,16 @@ class _Destination:
             raise failure
 
     def login(self, hop: NextHop) -> Login | None:
-        """Return who we are to the servers of a next hop."""
-        return self._logins.get(hop.shown)
+        """Return who we are to the servers of a next hop.  LostError without a password."""
+        with self._finding:
+            login = self._logins.get(hop.shown)
+            if login is None:
+                return None
+            try:
+                self._logins[hop.shown] = secret.reveal(login, hop)
+            except MailError as error:
+                raise LostError("4.7.0", str(error), status="kept") from None
+            return self._logins[hop.shown]
 
 
 def _joins(group: list[Delivery], delivery: Delivery) -> bool:

@@ -24,6 +24,7 @@ from pymail.outbound import Outbound
 from pymail.outcome import Outcome, deferred, kept
 from pymail.rewrite import Rewriting
 from pymail.route import Router
+from pymail.secret import Logins
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
 from pymail.transport.lmtp import DONE_TIME
@@ -81,7 +82,9 @@ def run(
     deadline = time.monotonic() + config.run_time_limit
     outbound = Outbound(config, spool.queue, deadline, asked=selection.named)
     rewriting = Rewriting(config, machine.lookup)
-    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting)
+    single = machine.single()
+    logins = Logins(config, single.home if single else "")
+    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at)
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
     try:

@@ -21,7 +21,7 @@ from pymail.envelope import Envelope
 from pymail.errors import MailError
 from pymail.log import Log
 from pymail.outbound import Outbound
-from pymail.outcome import Outcome, bounced
+from pymail.outcome import Outcome, bounced, kept
 from pymail.rewrite import Rewriting
 from pymail.route import Router, Target
 from pymail.sites import Logins
@@ -313,9 +313,18 @@ class Job:
             outcome = target.outcome or self._refused(target, hops, delivered_to)
             step = self._steps[target.name] = _Step(target, [index], outcome=outcome)
             if target.kind == "smtp" and not outcome:
-                step.logins = self._run.logins(target.argument, self._sender_for(target))
-                step.destination = self._run.outbound.key(target.argument, step.logins)
-                step.outcome = self._run.outbound.verdict(step.destination)
+                self._address(step)
+
+    def _address(self, step: _Step) -> None:
+        """Find out where a step leads that leaves the machine, and whether it may be tried."""
+        argument = step.target.argument
+        try:
+            step.logins = self._run.logins(argument, self._sender_for(step.target))
+        except MailError as error:
+            step.outcome = kept("4.3.5", str(error))
+            return
+        step.destination = self._run.outbound.key(argument, step.logins)
+        step.outcome = self._run.outbound.verdict(step.destination)
 
     def _refused(self, target: Target, hops: int, delivered_to: set[str]) -> Outcome | None:
         config = self._run.config

@@ -1,0 +1,211 @@
+"""Store a login for a mail server, and prove that it works as cron will use it.
+
+The login goes into `saslpass` beside the configuration, in the format of Postfix's file of that
+name, mode 0600; in user mode the password itself goes into the keyring where that can be asked
+without a session, a terminal or an environment.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from pymail import agent, config, hosts, nexthop, overlay, paths, secret, world
+from pymail.address import fold
+from pymail.config import Config
+from pymail.errors import DataError, MailError, PermError, TempError, UsageError
+from pymail.nexthop import NextHop
+from pymail.secret import SETTING, Logins
+from pymail.transport import Login
+from pymail.transport.smtp import Session
+from pymail.transport.wire import LostError
+
+SUBMISSION = 587
+PATIENCE = 120
+"""Seconds that a trial may take."""
+
+_STORE = """\
+import sys
+import keyring
+service, user, password = sys.stdin.read().split("\\n")
+keyring.set_password(service, user, password)
+"""
+
+
+def server(text: str, settings: Config) -> NextHop:
+    """Return the next hop that a person means: one of relayhost's, or submission at a host."""
+    try:
+        hop = nexthop.parse(text)
+    except ValueError as error:
+        raise UsageError(f"cannot log in: {error}") from None
+    for known in nexthop.parse_all(", ".join(settings.relayhost)):
+        if known.host == hop.host and (hop.port in (known.port, nexthop.PORT)):
+            return known
+    bare = not text.startswith("[") and ":" not in text
+    return NextHop(hop.host, SUBMISSION, mx=False) if bare else hop
+
+
+def known(settings: Config) -> Iterator[tuple[str, Login]]:
+    """Yield the relays of the configuration that we log in at, each with the login."""
+    logins = Logins(settings, _home())
+    yield from logins.at(", ".join(settings.relayhost), "")
+
+
+def attempt(hop: NextHop, login: Login, settings: Config) -> None:
+    """Log in for real.  PermError where it is refused, TempError where that cannot be known."""
+    owner = world.open_machine(settings, paths.spool()).user(settings.mail_owner)
+    if owner is None or os.getuid() != 0 or not paths.is_system(paths.spool()):
+        kind, words = _tried(hop, login, settings)
+    else:
+        # As flush does it: what speaks with the network, or runs a command, is never root.
+        try:
+            kind, words = agent.ask(owner, lambda: _tried(hop, login, settings), PATIENCE)
+        except OSError as error:
+            raise TempError(f"cannot log in at {hop.shown}: {error.strerror}") from None
+    if kind == "login":
+        raise PermError(f"cannot log in at {hop.shown} as {login.user}: {words}")
+    if kind:
+        raise TempError(f"cannot log in at {hop.shown}: {words}")
+
+
+def _tried(hop: NextHop, login: Login, settings: Config) -> list[str]:
+    """Return [kind, words] of what went wrong, empty ones for nothing."""
+    try:
+        login = secret.reveal(login, hop)
+        found = hosts.servers(hop, settings)
+        Session(found[0], settings, login).quit()
+    except LostError as error:
+        return [error.kind, str(error)]
+    except (MailError, hosts.UnresolvedError) as error:
+        return ["host", str(error)]
+    return ["", ""]
+
+
+def check(hop: NextHop, settings: Config) -> str:
+    """Find the login for a server as flush does, and use it; return where it came from."""
+    login = Logins(settings, _home()).find(hop, "")
+    if login is None:
+        raise DataError(f"no login for {hop.shown}: run pymail login {hop.host}")
+    attempt(hop, login, settings)
+    return login.source
+
+
+def prove(hop: NextHop) -> None:
+    """Do the same as cron would: no terminal, no session, no environment.
+
+    MailError where that fails.
+    """
+    done = subprocess.run(
+        paths.program("admin", "login", "--check", hop.shown),
+        env=_trial(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd="/",
+        start_new_session=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip().removeprefix("pymail: ")
+        raise TempError(f"it works here, but not as cron will run it: {words}")
+
+
+def store(hop: NextHop, login: Login) -> str:
+    """Write down a login; return where the password is now."""
+    kept = "" if not _home() else _into_keyring(hop, login)
+    file = _file()
+    value = login.user if kept else f"{login.user}:{login.password}"
+    _write(file, [*_others(file, hop), f"{hop.shown} {value}"])
+    _refer(file)
+    return kept or file
+
+
+def remove(hop: NextHop) -> bool:
+    """Forget a login; say whether there was one."""
+    file = _file()
+    try:
+        before = _lines(file)
+    except FileNotFoundError:
+        return False
+    after = list(_others(file, hop))
+    if after != before:
+        _write(file, after)
+    return after != before
+
+
+def _into_keyring(hop: NextHop, login: Login) -> str:
+    """Put the password into the keyring, if cron can get it out of there; say so."""
+    service = f"pymail:{hop.host}"
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-c", _STORE],
+            input=f"{service}\n{login.user}\n{login.password}".encode(),
+            capture_output=True,
+            timeout=secret.PATIENCE,
+            env=_trial(),
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""  # none that works without a session
+    return "the keyring" if secret.in_keyring(hop.host, login.user) == login.password else ""
+
+
+def _trial() -> dict[str, str]:
+    """Return the little that is left of the environment: where a trial lives."""
+    names = ("PYMAIL_SPOOL", "PYMAIL_CONFIG")
+    trial = {name: os.environ[name] for name in names if name in os.environ}
+    return {**trial, "HOME": paths.home(os.getuid())} if trial else {}
+
+
+def _home() -> str:
+    """Return the home of the one user of user mode, "" in system mode."""
+    return "" if paths.is_system(paths.spool()) else paths.home(os.getuid())
+
+
+def _file() -> str:
+    return f"{os.path.dirname(paths.config(paths.spool()))}/saslpass"
+
+
+def _lines(file: str) -> list[str]:
+    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+        return lines.read().splitlines()
+
+
+def _others(file: str, hop: NextHop) -> Iterator[str]:
+    """Yield the lines of the file that are not about that server."""
+    try:
+        lines = _lines(file)
+    except FileNotFoundError:
+        return
+    for line in lines:
+        if fold(line.partition(" ")[0].strip()) != fold(hop.shown):
+            yield line
+
+
+def _write(file: str, lines: list[str]) -> None:
+    """Replace the file, readable to nobody else, durably."""
+    folder = os.path.dirname(file)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        fd, temporary = tempfile.mkstemp(prefix=".saslpass", dir=folder)
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as out:
+            out.write("".join(f"{line}\n" for line in lines))
+            out.flush()
+            os.fsync(fd)
+        os.rename(temporary, file)
+    except OSError as error:
+        raise TempError(f"cannot write {file}: {error.strerror}") from None
+
+
+def _refer(file: str) -> None:
+    """Let the configuration name the file."""
+    spool = paths.spool()
+    settings = config.here(spool)
+    table = settings.smtp_sasl_password_maps
+    if table.rows:
+        place = settings.source(SETTING)
+        raise DataError(f"cannot use {file}: {SETTING} is a table ({place}); move it to that file")
+    if file not in table.files:
+        facts = config.machine(spool)
+        overlay.set_value(facts["config"], facts, SETTING, [*table.files, file])

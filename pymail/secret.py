@@ -1,0 +1,220 @@
+"""Where our logins come from: who we are at a next hop, and the password.
+
+smtp_sasl_password_maps says who: "user:password", or only "user", whose password is then looked
+for in this order:
+
+    systemd credentials   $CREDENTIALS_DIRECTORY/pymail-HOST, then pymail-password
+    password_command      run later, in the process that speaks with the server
+    the keyring           user mode; service "pymail:HOST"
+    ~/.netrc              user mode
+
+A file with a password that others may read is refused.  No secret stands in a command line, in
+a log or in an error.
+"""
+
+import netrc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from pymail import nexthop
+from pymail.config import Config
+from pymail.errors import ConfigError, TempError, printable
+from pymail.keys import sender_keys
+from pymail.maps import Map
+from pymail.nexthop import NextHop
+from pymail.transport import Login
+
+PATIENCE = 30
+"""Seconds that password_command may take, and the keyring."""
+
+LIMIT = 1 << 16
+"""Bytes of a password or token."""
+
+SETTING = "smtp_sasl_password_maps"
+_PORTS = {587: ("submission",), 465: ("submissions", "smtps")}
+_KEYRING = """\
+import sys
+import keyring
+import keyring.backends.fail
+service, user = sys.stdin.read().split("\\n")
+ring = keyring.get_keyring()
+kind = type(ring)
+if isinstance(ring, keyring.backends.fail.Keyring) or "Plaintext" in kind.__name__:
+    sys.exit(0)
+sys.stdout.write(ring.get_password(service, user) or "")
+"""
+
+
+class Logins:
+    """The logins of a configuration; what was found is remembered for one run.
+
+    `home` is that of the one user in user mode, "" in system mode.
+    """
+
+    def __init__(self, config: Config, home: str) -> None:
+        self._config = config
+        self._home = home
+        self._map = Map(config.smtp_sasl_password_maps)
+        self._found: dict[tuple[str, str], Login | None] = {}
+        self._checked = False
+
+    def at(self, argument: str, sender: str) -> tuple[tuple[str, Login], ...]:
+        """Return the next hops of a list that have a login for us, each with it.
+
+        The relays that mail falls back to are among them.  ConfigError names a file that
+        cannot be used.
+        """
+        config = self._config
+        if not config.smtp_sasl_auth_enable or not self._map:
+            return ()
+        fallback = ", ".join(config.smtp_fallback_relay)
+        hops = (*nexthop.parse_all(argument), *nexthop.parse_all(fallback))
+        found = ((hop.shown, self.find(hop, sender)) for hop in hops)
+        return tuple((shown, login) for shown, login in found if login)
+
+    def find(self, hop: NextHop, sender: str) -> Login | None:
+        """Return who we are at a next hop, None where we are nobody there."""
+        key = (hop.shown, sender if self._config.smtp_sender_dependent_authentication else "")
+        if key not in self._found:
+            self._found[key] = self._look(hop, key[1])
+        return self._found[key]
+
+    def _look(self, hop: NextHop, sender: str) -> Login | None:
+        self._refuse_open_files()
+        delimiters = self._config.recipient_delimiter
+        found = self._map.first(sender_keys(sender, delimiters)) if sender else None
+        found = found or self._map.first(_names(hop))
+        if found is None:
+            return None
+        source = f"{SETTING}, {self._config.source(SETTING)}"
+        user, colon, password = found[1].partition(":")
+        if colon:
+            return Login(user, password, source=source)
+        return self._elsewhere(user, hop) or Login(user, source=f"{source}: no password found")
+
+    def _elsewhere(self, user: str, hop: NextHop) -> Login | None:
+        password = _credential(hop.host)
+        if password:
+            return Login(user, password, source="systemd credential")
+        if self._config.password_command:
+            return Login(user, command=self._config.password_command, source="password_command")
+        if not self._home:
+            return None
+        password = in_keyring(hop.host, user)
+        if password:
+            return Login(user, password, source="keyring")
+        password = self._in_netrc(hop.host, user)
+        return Login(user, password, source="~/.netrc") if password else None
+
+    def _in_netrc(self, host: str, user: str) -> str:
+        path = f"{self._home}/.netrc"
+        try:
+            entry = netrc.netrc(path).authenticators(host)
+        except FileNotFoundError:
+            return ""
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {path}: {printable(str(error))}") from None
+        if not entry or entry[0] != user or not entry[2]:
+            return ""
+        _refuse_open(path)
+        return entry[2]
+
+    def _refuse_open_files(self) -> None:
+        """Refuse files with passwords that others may read."""
+        if self._checked:
+            return
+        table = self._config.smtp_sasl_password_maps
+        for file in table.files:
+            _refuse_open(file.partition(":")[2] or file)
+        if any(":" in value for _, value in table.rows):
+            _refuse_open(self._config.source(SETTING).partition(", line ")[0])
+        self._checked = True
+
+
+def reveal(login: Login, hop: NextHop) -> Login:
+    """Return the login with its password, which a command may have to tell.
+
+    Called in the process that speaks with the server, with that user's rights.  TempError where
+    the command fails.
+    """
+    if login.password:
+        return login
+    if not login.command:
+        raise TempError(
+            f"no password for {login.user} at {hop.host}: run pymail login {hop.host} {login.user}"
+        )
+    env = {"PATH": os.defpath, "PYMAIL_HOST": hop.host, "PYMAIL_USER": login.user}
+    home = os.environ.get("HOME")
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", login.command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            env={**env, "HOME": home} if home else env,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TempError(f"password_command gave no answer in {PATIENCE} s") from None
+    except OSError as error:
+        raise TempError(f"cannot run password_command: {error.strerror}") from None
+    if done.returncode:
+        words = printable(done.stderr[-200:].decode("utf-8", "replace").strip())
+        raise TempError(f"password_command failed with status {done.returncode}: {words}")
+    password = done.stdout[:LIMIT].partition(b"\n")[0].decode("utf-8", "surrogateescape")
+    if not password:
+        raise TempError("password_command printed nothing")
+    return Login(login.user, password, source=login.source)
+
+
+def in_keyring(host: str, user: str) -> str:
+    """Return the password that the keyring has, "" where there is none that can be asked.
+
+    It is asked in a process of its own: backends may wait for a person, or for a bus.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _KEYRING],
+            input=f"pymail:{host}\n{user}".encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout[:LIMIT].decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _names(hop: NextHop) -> Iterator[str]:
+    """Yield how a next hop may be called in smtp_sasl_password_maps."""
+    yield hop.shown
+    for host in (f"[{hop.host}]", hop.host):
+        for port in (str(hop.port), *_PORTS.get(hop.port, ())):
+            yield f"{host}:{port}"
+    yield f"[{hop.host}]"
+    yield hop.host
+
+
+def _credential(host: str) -> str:
+    """Return the password that systemd has handed over (LoadCredential=, systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    for name in (f"pymail-{host}", "pymail-password"):
+        try:
+            with open(f"{folder}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+                return file.read(LIMIT).partition("\n")[0]
+        except OSError:
+            continue  # not handed over
+    return ""
+
+
+def _refuse_open(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if status.st_mode & 0o077:
+        raise ConfigError(
+            f"cannot use {path}: it has a password, and others may read it: chmod 600"
+        )
