@@ -5,13 +5,29 @@ RCPT TO:<c@d> ORCPT=rfc822;xtext NOTIFY=FAILURE
 """
 
 import functools
+import re
 
-from pymail.address import quote, split
+from pymail.address import is_safe, quote, split
 from pymail.transport import Delivery, Wishes
 from pymail.transport.hello import Offers
 from pymail.transport.letter import Letter
 
 _NOTIFY = frozenset(("NEVER", "SUCCESS", "FAILURE", "DELAY"))
+_DOMAIN = re.compile(r'[^\s<>()\[\]\\,;:"@]+|\[[^\s<>()\[\]\\,;"@]+\]')
+
+
+@functools.lru_cache(maxsize=1024)
+def is_speakable(address: str) -> bool:
+    """Say whether a command can have the address in it, and nothing but the address.
+
+    A local part is quoted where it must be; a domain has no such form.
+    """
+    try:
+        address.encode()
+    except UnicodeEncodeError:
+        return False
+    domain = split(address)[1]
+    return is_safe(address) and (not domain or bool(_DOMAIN.fullmatch(domain)))
 
 
 def needs_utf8(delivery: Delivery) -> bool:
@@ -63,7 +79,7 @@ def _path(address: str, utf8: bool) -> bytes:  # noqa: FBT001  (a cache's key)
     if not utf8 and not address.isascii():
         local, domain = split(address)
         address = f"{local}@{_ascii(domain)}"
-    return b"<" + quote(address).encode("utf-8", "surrogateescape") + b">"
+    return b"<" + quote(address).encode() + b">"
 
 
 def _ascii(domain: str) -> str:

@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from pymail.address import is_safe, quote
+from pymail.address import quote
 from pymail.replies import Reply
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept
+from pymail.transport.commands import is_speakable
 from pymail.transport.data import data_lines
 from pymail.transport.wire import LostError, dial
 
@@ -140,10 +141,10 @@ class _Peer:
 
     def _refusal(self, delivery: Delivery) -> Outcome | None:
         """Return why a message cannot even be offered to this server."""
-        if not is_safe(delivery.sender):
-            return bounced("5.1.7", "the sender's address has a control character")
-        if not is_safe(delivery.recipient):
-            return bounced("5.1.3", "the recipient's address has a control character")
+        if not is_speakable(delivery.sender):
+            return bounced("5.1.7", "the sender's address cannot be said in a command")
+        if not is_speakable(delivery.recipient):
+            return bounced("5.1.3", "the recipient's address cannot be said in a command")
         if _is_foreign(delivery) and "SMTPUTF8" not in self._offers:
             return bounced(
                 "5.6.7", f"SMTPUTF8 is required, but host {self._name} does not offer it"

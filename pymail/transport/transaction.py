@@ -8,11 +8,10 @@ to the last dot: where the connection breaks, at most one message is in doubt.
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
-from pymail.address import is_safe
 from pymail.config import Config
 from pymail.replies import Reply
 from pymail.transport import Delivery, Outcome, bounced, deferred, kept
-from pymail.transport.commands import mail, needs_utf8, rcpt
+from pymail.transport.commands import is_speakable, mail, needs_utf8, rcpt
 from pymail.transport.hello import Offers
 from pymail.transport.letter import END, Letter, letter
 from pymail.transport.wire import LostError, Wire
@@ -56,10 +55,10 @@ class Transactions:
     def _refusal(self, delivery: Delivery, text: Letter) -> Outcome | None:
         """Return why a message cannot even be offered to this server."""
         host, offers = self._wire.name, self._offers
-        if not is_safe(delivery.sender):
-            return bounced("5.1.7", "the sender's address has a control character")
-        if not delivery.recipient or not is_safe(delivery.recipient):
-            return bounced("5.1.3", "the recipient's address is empty or has a control character")
+        if not is_speakable(delivery.sender):
+            return bounced("5.1.7", "the sender's address cannot be said in a command")
+        if not delivery.recipient or not is_speakable(delivery.recipient):
+            return bounced("5.1.3", "the recipient's address cannot be said in a command")
         if not offers.utf8 and (needs_utf8(delivery) or (delivery.wishes.utf8 and text.foreign)):
             return bounced("5.6.7", f"SMTPUTF8 is required, but was not offered by host {host}")
         if 0 < offers.size < text.size:
