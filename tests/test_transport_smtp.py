@@ -1,9 +1,13 @@
 """SMTP: every dialogue of tests/data/dialogues, and what dialogues cannot say."""
 
+import errno
+import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -12,11 +16,15 @@ import pytest
 from authority import Authority
 from dialogues import configured, heard, is_like, playing, read, server
 from harness import DATA
+from hypothesis import given
+from hypothesis import strategies as st
 from transports import content, delivery, filed
 
 from pymail.outcome import Outcome
-from pymail.transport import Delivery, wire
-from pymail.transport.smtp import Session
+from pymail.transport import Content, Delivery, wire
+from pymail.transport.data import folded, is_long
+from pymail.transport.smtp import Server, Session
+from pymail.transport.wire import LostError
 
 DIALOGUES = sorted((DATA / "dialogues").glob("*.txt"))
 
@@ -241,13 +249,13 @@ def counted() -> Iterator[list[bytes]]:
         yield writes
 
 
-def test_ten_thousand_recipients_fill_no_socket():
+def test_thousands_of_recipients_fill_no_socket():
     """Both would wait for the other to read, if nobody read while writing."""
-    batch = [delivery("", number=n, recipient=f"{'x' * 60}{n}@x.org") for n in range(10_000)]
+    batch = [delivery("", number=n, recipient=f"{'x' * 60}{n}@x.org") for n in range(3_000)]
     with Sink("PIPELINING") as sink, small_buffers():
         outcomes = send(sink, *batch)
     assert {o.status for o in outcomes} == {"sent"}
-    assert len(outcomes) == 10_000
+    assert len(outcomes) == 3_000
 
 
 @contextmanager
@@ -277,3 +285,230 @@ def test_a_message_of_any_size_arrives_whole(tmp_path, size):
         assert arrived == expected + (b"" if expected.endswith(b"\n") else b"\n")
         size_on_wire = len(sink.message.replace(b"\r\n.", b"\r\n"))
         assert abs(int(re.search(rb" SIZE=(\d+)", sink.raw)[1]) - size_on_wire) <= 2
+
+
+def lost(there: Server, **settings: object) -> LostError:
+    """Return how a session fails to begin."""
+    with pytest.raises(LostError) as caught:
+        Session(there, configured(**settings))
+    return caught.value
+
+
+def test_a_server_that_is_not_there_is_said_by_name():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = lost(server(port))
+    relay = f"mx.example.net[127.0.0.1]:{port}"
+    assert found.kind == "host"
+    words = f"connect to {relay}: Connection refused"
+    assert found.outcome == Outcome("deferred", "4.4.1", words, relay)
+
+
+def test_a_connection_does_not_wait_longer_than_it_may():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        with suppress_connections(port):
+            found = lost(server(port), smtp_connect_timeout=1)
+    assert found.outcome.words == f"connect to mx.example.net[127.0.0.1]:{port}: timed out"
+
+
+@contextmanager
+def suppress_connections(port: int) -> Iterator[None]:
+    """Fill a queue of connections that nobody accepts."""
+    waiting = []
+    for _ in range(4):
+        there = socket.socket()
+        there.setblocking(False)
+        with suppress(BlockingIOError):
+            there.connect(("127.0.0.1", port))
+        waiting.append(there)
+    yield
+    for there in waiting:
+        there.close()
+
+
+@pytest.mark.parametrize("kind", ["ENETUNREACH", "ENETDOWN"])
+def test_no_way_to_the_network_is_told_apart(monkeypatch, kind):
+    number = getattr(errno, kind)
+
+    def nowhere(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "create_connection", nowhere)
+    found = lost(server(25))
+    assert (found.kind, found.outcome.status, found.outcome.dsn) == ("offline", "deferred", "4.4.1")
+
+
+@pytest.mark.parametrize("kind", ["EMFILE", "ENFILE", "ENOMEM"])
+def test_want_of_descriptors_or_memory_is_no_fault_of_the_server(monkeypatch, kind):
+    number = getattr(errno, kind)
+
+    def none(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "create_connection", none)
+    found = lost(server(25))
+    assert (found.kind, found.outcome.status, found.outcome.dsn) == ("host", "kept", "4.3.0")
+
+
+def test_mail_leaves_from_the_address_that_is_set():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with ThreadPoolExecutor() as pool:
+            found = pool.submit(lost, server(port), smtp_bind_address="127.0.0.77")
+            there, peer = listener.accept()
+            there.close()
+            assert found.result().outcome.dsn == "4.4.2"
+        assert peer[0] == "127.0.0.77"
+        found = lost(server(port), smtp_bind_address="192.0.2.1")
+    assert "192.0.2.1 is not of this machine: see smtp_bind_address" in found.outcome.words
+
+
+def test_an_ipv6_server_is_spoken_to_from_an_ipv6_address():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        there = server(listener.getsockname()[1], name="::1", address="::1")
+        with ThreadPoolExecutor() as pool:
+            settings = {"smtp_bind_address": "192.0.2.1", "smtp_bind_address6": "::1"}
+            found = pool.submit(lost, there, **settings, myhostname="box")
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"220 six\r\n")
+                assert peer.recv(100) == b"EHLO [IPv6:::1]\r\n"
+        assert found.result().outcome.relay == f"::1[::1]:{there.port}"
+
+
+@pytest.mark.parametrize(
+    "what", [b"2", b"250-more\r\n", b"250-" + b"x" * 100 + b"\r\n", b"x" * 900]
+)
+def test_a_reply_that_trickles_or_never_ends_is_given_up(what):
+    def talk(there: socket.socket) -> None:
+        there.sendall(b"220 slow\r\n")
+        there.recv(100)
+        with suppress(OSError):
+            while True:
+                there.sendall(what)
+                time.sleep(0.05)
+
+    with serving(talk) as port:
+        start = time.monotonic()
+        found = lost(server(port), smtp_helo_timeout=2)
+        assert time.monotonic() - start < 60
+    assert (found.outcome.status, found.outcome.dsn[:2]) == ("deferred", "4.")
+    assert len(found.outcome.words) < 1500
+
+
+@contextmanager
+def serving(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Serve one connection; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            there, _ = listener.accept()
+            with there:
+                talk(there)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("how", ["silent", "talking"])
+def test_a_server_that_does_not_take_the_message_is_given_up(how, monkeypatch):
+    monkeypatch.setattr(wire, "MOST_HEARD", 1 << 16)
+    gone = threading.Event()
+
+    def talk(there: socket.socket) -> None:
+        there.sendall(b"220 slow\r\n")
+        lines = there.makefile("rb")
+        for reply in (b"250-x\r\n250 PIPELINING\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            lines.readline()
+            there.sendall(reply)
+        with suppress(OSError):
+            while how == "talking":
+                there.sendall(b"250 blah\r\n" * 50)
+            gone.wait(60)
+
+    big = content(b"A: b\n", (b"x" * 70 + b"\n") * 200_000)
+    with serving(talk) as port, small_buffers():
+        session = Session(
+            server(port), configured(smtp_data_xfer_timeout=30 if how == "talking" else 1)
+        )
+        with pytest.raises(LostError) as caught:
+            list(session.transact([delivery("", content=big)]))
+        gone.set()
+    words = "timed out while sending message body" if how == "silent" else "talks without end"
+    assert words in caught.value.outcome.words
+    assert "more than once" not in caught.value.outcome.words
+
+
+def test_a_session_that_is_given_up_half_way_is_closed():
+    with Sink(*FULL) as sink:
+        session = Session(server(sink.port), configured())
+        outcomes = session.transact([delivery("", number=n) for n in range(2)])
+        next(outcomes)
+        outcomes.close()
+        with pytest.raises(LostError):
+            list(session.transact([delivery("")]))
+        session.quit()
+
+
+def test_a_queue_file_that_cannot_be_read_sends_no_dot(tmp_path):
+    broken = filed(tmp_path, b"A: b\n", b"short\n", claim=1000)
+    with Sink(*FULL) as sink:
+        (outcome,) = send(sink, delivery("", content=broken))
+    assert (outcome.status, outcome.dsn) == ("kept", "4.3.0")
+    assert b"MAIL" not in sink.raw
+
+
+def test_a_queue_file_that_fails_in_the_middle_sends_no_dot(tmp_path, monkeypatch):
+    message = filed(tmp_path, b"A: b\n", b"x\n" * 100)
+    calls = []
+
+    def pieces(self: Content) -> Iterator[bytes]:
+        calls.append(self)
+        yield b"A: b\n\nhalf\n"
+        yield b"more\n"
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Content, "pieces", pieces)
+    with Sink(*FULL) as sink:
+        session = Session(server(sink.port), configured())
+        outcomes = []
+        with pytest.raises(LostError):
+            outcomes.extend(session.transact([delivery("", number=1, content=message)]))
+    assert b"\r\n.\r\n" not in sink.raw
+
+
+@pytest.mark.parametrize("offers", [(), FULL])
+@pytest.mark.parametrize("line", [b"x" * 2500, "日".encode() * 833, b"\xff" * 2500, b"\x80" * 999])
+def test_a_line_that_is_too_long_is_folded_between_characters(offers, line):
+    with Sink(*offers) as sink:
+        send(sink, delivery("", content=content(b"A: b\n", line + b"\nend\n")))
+    lines = sink.message.split(b"\r\n\r\n", 1)[1].split(b"\r\n")
+    assert max(map(len, lines)) <= 998
+    if b"Content-Transfer-Encoding" in sink.message:
+        return
+    assert b"".join(lines[:-2]).replace(b" ", b"") == line
+    assert lines[-2:] == [b"end", b""]
+    if line[:1] == b"\xe6":
+        for piece in lines:
+            piece.decode()
+
+
+@given(st.text(st.sampled_from("aä日𐍈\n"), max_size=60), st.integers(5, 20))
+def test_folding_loses_nothing_and_splits_no_character(text, limit):
+    data = text.encode()
+    out = folded(data, limit)
+    assert not is_long(out, limit)
+    assert out.decode().replace("\n ", "") == text
+    assert is_long(data, limit) == any(len(line) > limit for line in data.split(b"\n"))
+
+
+@given(st.binary(max_size=60), st.integers(5, 20))
+def test_any_bytes_can_be_folded(data, limit):
+    assert not is_long(folded(data, limit), limit)

@@ -43,7 +43,7 @@ def is_long(text: bytes, limit: int) -> bool:
 
 
 def folded(text: bytes, limit: int) -> bytes:
-    """Return `text` with lines of at most `limit` bytes; what is cut off begins with a blank.
+    """Return `text` with lines of at most `limit` bytes (5 at least); a cut is LF and blank.
 
     So does Postfix (smtp_line_length_limit); but a cut is never within a character of UTF-8.
     """
