@@ -4,6 +4,7 @@ A file in tests/data/dialogues/ has facts and expectations, then one conversatio
 each behind a line "---":
 
     set NAME VALUE       a setting, its value as in TOML; $ca is the file of our authority
+    login USER PASSWORD  who we are
     to ADDRESS           a recipient; alice@example.net where there is none
     from ADDRESS         the sender; "from" alone is the null sender
     message TEXT         the message, with \\n and other escapes of Python
@@ -41,7 +42,7 @@ from transports import content, delivery
 from pymail.config import Config, combine
 from pymail.nexthop import NextHop
 from pymail.outcome import Outcome
-from pymail.transport import Delivery, Wishes
+from pymail.transport import Delivery, Login, Wishes
 from pymail.transport.smtp import Server, Session
 from pymail.transport.wire import LostError
 
@@ -60,6 +61,7 @@ class Dialogue:
 
     settings: dict[str, object] = field(default_factory=dict)
     recipients: list[str] = field(default_factory=list)
+    login: Login | None = None
     sender: str = "joe@example.org"
     message: bytes = MESSAGE
     wishes: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +105,8 @@ def _fact(found: Dialogue, line: str) -> None:
     match word:
         case "set":
             found.settings[name] = tomllib.loads(f"x = {value}")["x"]
+        case "login":
+            found.login = Login(name, value)
         case "to":
             found.recipients.append(rest)
         case "from":
@@ -258,9 +262,8 @@ def told(outcome: Outcome) -> str:
 def heard(dialogue: Dialogue, port: int) -> list[str]:
     """Have the conversation as the client; return what came of it, as it stands in a file."""
     lines: list[str] = []
-    session = None
     try:
-        session = Session(server(port), configured(**dialogue.settings))
+        session = Session(server(port), configured(**dialogue.settings), dialogue.login)
         for _ in range(dialogue.times):
             lines += _outcomes(session, dialogue.group())
         session.quit()

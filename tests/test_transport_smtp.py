@@ -46,6 +46,11 @@ def test_a_dialogue_goes_as_it_is_written(path: Path, authority: Authority):
     for line, pattern in zip(lines, expected, strict=True):
         assert is_like(pattern, line), lines
     assert player.connections == len(dialogue.talks)
+    if dialogue.login:
+        assert not any(dialogue.login.password in line for line in lines)
+        assert (
+            dialogue.settings.get("smtp_sasl_security_options") == [] or b"AUTH" not in player.clear
+        )
 
 
 def deaths() -> list[tuple[str, int]]:

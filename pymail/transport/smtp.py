@@ -12,6 +12,7 @@ from pymail.config import Config
 from pymail.nexthop import NextHop
 from pymail.replies import Reply
 from pymail.transport import Delivery, Login, Outcome
+from pymail.transport.auth import log_in
 from pymail.transport.hello import Offers, offers
 from pymail.transport.transaction import Transactions
 from pymail.transport.wire import LostError, Wire, call
@@ -109,6 +110,8 @@ class Session:
             offered = self._hello(wire)
             if policy.level != "none" and not policy.wrapped:
                 offered = self._start_tls(wire, offered, policy)
+            if self._login:
+                log_in(wire, offered, config, self._login, secret=wire.secured)
         except LostError:
             wire.close()
             raise

@@ -160,6 +160,7 @@ class Transactions:
             if not lost.outcome.reply:
                 words = f"{lost.outcome.words} -- message may be sent more than once"
                 lost.outcome = replace(lost.outcome, words=words)
+                lost.doubtful = True
             raise
 
     def _said(self, reply: Reply, command: str) -> Outcome:

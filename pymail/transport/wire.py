@@ -33,8 +33,9 @@ _NO_WAY = (errno.ENETUNREACH, errno.ENETDOWN)
 class LostError(Exception):
     """The connection is of no more use; `outcome` is that of everyone not answered for.
 
-    kind    "host" the next server may do better, "login" the login was refused, "offline"
-            there is no way to the network from here
+    kind      "host" the next server may do better, "login" the login was refused, "offline"
+              there is no way to the network from here
+    doubtful  the server may have the message all the same: to send it at once again is wrong
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class LostError(Exception):
         super().__init__(words)
         self.outcome = Outcome(status, dsn, words, reply=reply)
         self.kind = kind
+        self.doubtful = False
 
 
 class Tunnel(Protocol):
@@ -83,6 +85,11 @@ class Wire:
     def idle(self) -> bool:
         """Whether nothing has been heard that was not asked for."""
         return not self._buffer
+
+    @property
+    def secured(self) -> bool:
+        """Whether the conversation goes through a tunnel."""
+        return self._tunnel is not None
 
     @property
     def here(self) -> str:
