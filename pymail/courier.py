@@ -381,16 +381,20 @@ class _Crew:
         self._room = threading.Semaphore(MOST_CONNECTIONS)
         self._threads: list[threading.Thread] = []
 
-    def take(self, delivery: Delivery) -> None:
-        """Queue a delivery."""
-        key = key_of(delivery.argument, delivery.logins)
-        to = self._destinations.get(key)
-        if to is None:
-            to = self._destinations[key] = _Destination(key, delivery, self._config)
-        failure = to.add(delivery)
-        if failure:
-            self._talk.outcomes([(delivery, failure)])
-        else:
+    def take(self, batch: Sequence[Delivery]) -> None:
+        """Queue deliveries; all of them before any goes, so that they can go together."""
+        touched = {}
+        for delivery in batch:
+            key = key_of(delivery.argument, delivery.logins)
+            to = self._destinations.get(key)
+            if to is None:
+                to = self._destinations[key] = _Destination(key, delivery, self._config)
+            failure = to.add(delivery)
+            if failure:
+                self._talk.outcomes([(delivery, failure)])
+            else:
+                touched[key] = to
+        for to in touched.values():
             self._grow(to)
 
     def close(self) -> None:
@@ -440,8 +444,7 @@ def _serve(channel: socket.socket, user: Identity, config: Config) -> None:
     become(user)
     crew = _Crew(_Talk(channel), config)
     while batch := _received(channel):
-        for delivery in batch:
-            crew.take(delivery)
+        crew.take(batch)
     crew.close()
 
 
