@@ -338,8 +338,8 @@ class _Carrier:
                     put_off[number] = outcome
                 else:
                     told.append((left.pop(number), outcome))
-        except LostError:
-            if fresh or told:
+        except LostError as lost:
+            if fresh or told or lost.doubtful:
                 raise
             # It was open since the last message; the server may have closed it long ago.
             self._session = None
