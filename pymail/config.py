@@ -241,6 +241,8 @@ def combine(given: Given, facts: Mapping[str, str]) -> Config:
             return expansion.text("myhostname").partition(".")[2] or "localdomain"
         if name == "mailname":
             return facts[name] or expansion.text("myhostname")
+        if name == "dkim":
+            return os.path.join(os.path.dirname(facts["config"]), "dkim")
         if name == "outside":
             relayed = expansion.value("relayhost") or expansion.value(
                 "sender_dependent_relayhost_maps"

@@ -122,6 +122,14 @@ class SmtpSettings:
     smtp_tls_mta_sts: bool = row(
         "flag", True, "obey the MTA-STS policies of domains that mail goes to directly"
     )
+    dkim_directory: str = row(
+        "text",
+        "$dkim",
+        "where the keys are that sign what is sent directly",
+        shown="the directory dkim beside config.toml",
+        pattern="/.+",
+        wanted="a path that starts with /",
+    )
     smtp_helo_name: str = row(
         "text",
         "",

@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands config check queue explain
+set -l commands config check queue explain login dkim
 set -l verbs list show hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -19,6 +19,8 @@ complete -c pymail -n $none -a config -d 'show and change settings'
 complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
+complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
+complete -c pymail -n $none -a dkim -d 'make and show the keys that sign mail'
 
 set -l config '__fish_seen_subcommand_from config'
 set -l first "$config; and not __fish_seen_subcommand_from set unset"
@@ -49,3 +51,18 @@ set -l explain '__fish_seen_subcommand_from explain'
 complete -c pymail -n $explain -a '(__fish_complete_users)'
 complete -c pymail -n $explain -s j -d 'one JSON object a line'
 complete -c pymail -n $explain -l verify -d 'one line for each end, as sendmail -bv'
+
+set -l login '__fish_seen_subcommand_from login'
+complete -c pymail -n $login -a "(pymail login --list 2>/dev/null | string replace -r ' .*' '')"
+complete -c pymail -n $login -l check -d 'use the login that is stored'
+complete -c pymail -n $login -l list -d 'show servers, users and sources'
+complete -c pymail -n $login -l remove -d 'forget the login'
+complete -c pymail -n $login -l no-test -d 'store it without asking the server'
+
+set -l dkim '__fish_seen_subcommand_from dkim'
+set -l keyless "$dkim; and not __fish_seen_subcommand_from new show"
+complete -c pymail -n $keyless -a new -d 'make a key and print its DNS record'
+complete -c pymail -n $keyless -a show -d 'print the DNS records'
+set -l key "$dkim; and __fish_seen_subcommand_from new"
+complete -c pymail -n $key -x -l selector -d 'the name of the key in DNS'
+complete -c pymail -n $key -x -l bits -d 'length of the key'

@@ -314,6 +314,46 @@ def _asked(prompt: str, *, hidden: bool) -> str:
     return str(text)
 
 
+@face.group("dkim")
+def dkim_face() -> None:
+    """Make and show the keys that sign mail sent directly (DKIM)."""
+
+
+@dkim_face.command("new")
+@click.argument("domain")
+@click.option("--selector", help="The name of the key in DNS; today's date if not said.")
+@click.option("--bits", default=2048, type=click.IntRange(1024, 4096), help="Length of the key.")
+def new_key(domain: str, selector: str | None, bits: int) -> None:
+    """Make a key for DOMAIN and print the DNS record to publish."""
+    from pymail import config, dkim, world  # noqa: PLC0415
+
+    spool = paths.spool()
+    settings = config.here(spool)
+    owner = world.open_machine(settings, spool).user(settings.mail_owner)
+    group = owner.gid if owner and paths.is_system(spool) else -1
+    selector = selector or time.strftime("d%Y%m%d")
+    key = dkim.create(settings.dkim_directory, domain, selector, bits, group)
+    _say(f"{key.path}: made. Publish this record, then mail from {key.domain} is signed:")
+    _say(dkim.record(key))
+
+
+@dkim_face.command("show")
+@click.argument("domain")
+def show_keys(domain: str) -> None:
+    """Print the DNS records of the keys of DOMAIN."""
+    from pymail import config, dkim  # noqa: PLC0415
+
+    directory = config.here(paths.spool()).dkim_directory
+    try:
+        found = list(dkim.keys(directory, domain.lower()))
+    except OSError as error:
+        raise DataError(f"cannot read {directory}: {error.strerror}") from None
+    if not found:
+        raise DataError(f"no key for {domain}: pymail dkim new {domain}")
+    for key in found:
+        _say(dkim.record(key))
+
+
 @face.command("explain")
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @click.option("-j", "as_json", is_flag=True, help="One JSON object a line.")

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pymail.dkim import Signer
+from pymail.recode import ascii_header, recode
 from pymail.transport import Content
 from pymail.transport.data import data_lines, folded, is_long
+from pymail.transport.hello import Offers
 
 END = b".\r\n"
 
@@ -14,7 +17,7 @@ class Letter:
     """A message and what must be known of it before it is sent.
 
     size      bytes with CRLF, dots not stuffed (RFC 1870)
-    eightbit  it has bytes beyond ASCII; `foreign`: its header has, and they are UTF-8
+    eightbit  it has bytes beyond ASCII; `foreign`: its header had, and they are UTF-8
     wire      what goes over the wire, final dot included; where that is too much to have at
               hand, it is made of `content` while it is sent
     """
@@ -37,10 +40,11 @@ class Letter:
         yield last
 
 
-def letter(content: Content, *, eightbit: bool, limit: int) -> Letter:
-    """Return the message for a server that takes bytes beyond ASCII, or that does not.
+def letter(content: Content, offers: Offers, limit: int, signer: Signer | None = None) -> Letter:
+    """Return the message for a server with these offers, signed where there is a signer.
 
-    No line has more than `limit` bytes.  OSError is that of the file in which the body lies.
+    No line has more than `limit` bytes.  OSError is that of the file in which the body lies,
+    MailError the signer's.
     """
     if content.fd < 0:
         (text,) = content.pieces()
@@ -48,13 +52,17 @@ def letter(content: Content, *, eightbit: bool, limit: int) -> Letter:
     else:
         text = b""
         size, ascii_only, long = _measured(content.pieces(), limit)
-    header = content.header
-    if long or not (ascii_only or eightbit):
-        text = folded(text or b"".join(content.pieces()), limit)
+    foreign = _is_foreign(content.header)
+    if signer or long or not (ascii_only or offers.eightbit) or (foreign and not offers.utf8):
+        text = text or b"".join(content.pieces())
+        if foreign and not offers.utf8:
+            text = ascii_header(text)
+        text = folded(recode(text, eightbit=offers.eightbit, limit=limit), limit)
+        if signer:
+            text = signer.signature(text) + text
         size, ascii_only, _ = _measured((text,), limit)
-        header = text[: text.find(b"\n\n") + 1]
     wire = b"".join(data_lines((text,))) + END if text else b""
-    return Letter(size, not ascii_only, _is_foreign(header), wire, content)
+    return Letter(size, not ascii_only, foreign, wire, content)
 
 
 def _measured(pieces: Iterable[bytes], limit: int) -> tuple[int, bool, bool]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pymail import tls
 from pymail.config import Config
+from pymail.dkim import Signer
 from pymail.nexthop import NextHop
 from pymail.replies import Reply
 from pymail.transport import Delivery, Login, Outcome
@@ -63,7 +64,10 @@ class Session:
             lost.outcome = replace(lost.outcome, relay=self.relay)
             raise
         self._wire = wire
-        self._transactions = Transactions(wire, offered, config, self.relay)
+        # A relay that knows us signs by itself.
+        direct = server.hop.mx and login is None
+        signer = Signer(config.dkim_directory) if direct else None
+        self._transactions = Transactions(wire, offered, config, self.relay, signer)
 
     def transact(self, group: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
         """Send one message to the recipients of `group`; yield what becomes of each."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from pymail.config import Config
+from pymail.dkim import Signer
+from pymail.errors import MailError
 from pymail.replies import Reply
 from pymail.transport import Delivery, Outcome, bounced, deferred, kept
 from pymail.transport.commands import is_speakable, mail, needs_utf8, rcpt
@@ -24,11 +26,14 @@ Outcomes = Iterator[tuple[Delivery, Outcome]]
 class Transactions:
     """What goes over `wire` once the server, `relay`, is ready for messages."""
 
-    def __init__(self, wire: Wire, offers: Offers, config: Config, relay: str) -> None:
+    def __init__(
+        self, wire: Wire, offers: Offers, config: Config, relay: str, signer: Signer | None = None
+    ) -> None:
         self._wire = wire
         self._offers = offers
         self._config = config
         self._relay = relay
+        self._signer = signer
         self._stale = False  # the server may be in the middle of a transaction
 
     def run(self, group: Sequence[Delivery]) -> Outcomes:
@@ -38,9 +43,12 @@ class Transactions:
         """
         limit = self._config.smtp_line_length_limit
         try:
-            text = letter(group[0].content, eightbit=self._offers.eightbit, limit=limit)
+            text = letter(group[0].content, self._offers, limit, self._signer)
         except OSError as error:
             yield from self._unreadable(group, error)
+            return
+        except MailError as error:
+            yield from ((delivery, kept("4.3.5", str(error))) for delivery in group)
             return
         fit = []
         for delivery in group:
