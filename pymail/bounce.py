@@ -4,17 +4,20 @@ RFC 3464 multipart/report: a text for a person, message/delivery-status for prog
 header of the message (the whole message where RET=FULL was asked for).  Pure: bytes out.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymail import address
+from pymail.advice import cure
 from pymail.message import date
 
-FAILED, DELAYED, RELAYED = "failed", "delayed", "delivered"
+FAILED, DELAYED, SUCCEEDED, RELAYED = "failed", "delayed", "delivered", "relayed"
 
 _SUBJECTS = {
     FAILED: "Undelivered Mail Returned to Sender",
     DELAYED: "Delayed Mail (still being retried)",
+    SUCCEEDED: "Successful Mail Delivery Report",
     RELAYED: "Successful Mail Delivery Report",
 }
 
@@ -27,7 +30,11 @@ _OPENINGS = {
         "Your message could not be delivered yet to one or more recipients.",
         "It stays in the queue and is tried again. You need not send it a second time.",
     ),
-    RELAYED: ("Your message was delivered, as you asked to be told.", ""),
+    SUCCEEDED: ("Your message was delivered, as you asked to be told.", ""),
+    RELAYED: (
+        "Your message was handed over to a mail server that sends no reports of success.",
+        "",
+    ),
 }
 
 _PLAIN_PART = (
@@ -44,6 +51,7 @@ class Failure:
     recipient  where it ended, `original` the address the message was sent to
     dsn        RFC 3463 status, `words` the reason
     orcpt      RFC 3461 ORCPT, "" where the sender gave none
+    relay      the server that refused it, "host[address]:port", with its `reply`; "" for us
     """
 
     recipient: str
@@ -51,6 +59,13 @@ class Failure:
     dsn: str
     words: str
     orcpt: str = ""
+    relay: str = ""
+    reply: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether an address has other letters than ASCII (RFC 6533)."""
+        return not (self.recipient + self.original).isascii()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +126,7 @@ def report(
         _PLAIN_PART,
         text,
         separator,
-        "Content-Description: Delivery report\nContent-Type: message/delivery-status\n\n",
+        f"Content-Description: Delivery report\nContent-Type: {_kind(failures)}\n\n",
         status,
         separator,
         f"Content-Description: {what}\nContent-Type: {original}\n",
@@ -133,8 +148,16 @@ def _text(action: str, failures: Sequence[Failure], message: Returned, host: str
     lines += ["", "For help, write to postmaster.", ""]
     for failure in failures:
         text = f"<{failure.recipient}>{_expanded(failure)}: {failure.words}"
-        lines += [_plain(text), ""]
+        lines.append(_plain(text))
+        known = cure(failure.reply or failure.words) if action in (FAILED, DELAYED) else ""
+        lines += ["", *textwrap.wrap(known, 76), ""] if known else [""]
     return lines
+
+
+def _kind(failures: Sequence[Failure]) -> str:
+    """Return the type of the part for programs; addresses beyond ASCII need another one."""
+    foreign = any(failure.foreign for failure in failures)
+    return "message/global-delivery-status" if foreign else "message/delivery-status"
 
 
 def _expanded(failure: Failure) -> str:
@@ -154,12 +177,18 @@ def _status(action: str, failures: Sequence[Failure], message: Returned, host: s
         f"Arrival-Date: {date(message.arrived)}",
     ]
     for failure in failures:
-        lines += ["", f"Final-Recipient: rfc822; {_plain(failure.recipient)}"]
-        original = failure.orcpt or f"rfc822;{failure.original}"
+        kind = "utf-8" if failure.foreign else "rfc822"
+        lines += ["", f"Final-Recipient: {kind}; {_plain(failure.recipient)}"]
+        original = failure.orcpt or f"{kind};{failure.original}"
         lines.append(f"Original-Recipient: {_plain(original)}")
         lines.append(f"Action: {action}")
         lines.append(f"Status: {failure.dsn}")
-        lines.append(f"Diagnostic-Code: x-pymail; {_plain(failure.words)}")
+        if failure.relay:
+            lines.append(f"Remote-MTA: dns; {_plain(failure.relay.partition('[')[0])}")
+        if failure.reply:
+            lines.append(f"Diagnostic-Code: smtp; {_plain(failure.reply)}")
+        else:
+            lines.append(f"Diagnostic-Code: x-pymail; {_plain(failure.words)}")
         if action == DELAYED and message.expires:
             lines.append(f"Will-Retry-Until: {date(message.expires)}")
     return "\n".join(lines) + "\n"

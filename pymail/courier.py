@@ -4,7 +4,7 @@ It takes deliveries as they come, whatever it is doing with others.  Each destin
 queue of its own and a few connections, each served by a thread; a destination that does not
 answer holds up nobody else.  What it says is one JSON array a line:
 
-    [number, status, dsn, words, relay, reply, passed, advice]     what became of a delivery
+    [number, status, dsn, words, relay, reply, passed]     what became of a delivery
     ["failed", key, why, dsn, words]                               a destination is left alone
 """
 
@@ -43,7 +43,7 @@ MOST_FAILURES = 3
 """Connections lost one after another before a destination is left alone."""
 
 _WORDS = 4096
-_FIELDS = 8
+_FIELDS = 7
 _STATUSES = ("sent", "deferred", "bounced", "kept", "offline")
 _REASONS = (DEAD, LOGIN, OFFLINE)
 
@@ -83,8 +83,7 @@ class Courier(Agent):
             return None
         self.pending.discard(number)
         status, dsn, words, relay, reply = texts[1:6]
-        passed, advice = fields[6] is True, texts[7]
-        return number, Outcome(status, dsn, words, relay, reply, passed, advice)
+        return number, Outcome(status, dsn, words, relay, reply, passed=fields[6] is True)
 
 
 class _Talk:
@@ -99,10 +98,7 @@ class _Talk:
         for delivery, _ in told:
             if delivery.content.fd >= 0:
                 os.close(delivery.content.fd)
-        lines = [
-            [d.number, o.status, o.dsn, o.words, o.relay, o.reply, o.passed, o.advice]
-            for d, o in told
-        ]
+        lines = [[d.number, o.status, o.dsn, o.words, o.relay, o.reply, o.passed] for d, o in told]
         self._say("".join(f"{json.dumps(line)}\n" for line in lines))
 
     def failed(self, key: str, why: str, outcome: Outcome) -> None:

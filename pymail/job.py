@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from pymail import address, message, retry
 from pymail.active import Active
-from pymail.bounce import DELAYED, FAILED, RELAYED, Failure, Returned, report
+from pymail.advice import cure
+from pymail.bounce import DELAYED, FAILED, RELAYED, SUCCEEDED, Failure, Returned, report
 from pymail.config import Config
 from pymail.envelope import Envelope
 from pymail.errors import MailError
@@ -435,9 +436,11 @@ class Job:
     def _note(self, index: int, target: Target, status: str, outcome: Outcome) -> None:
         if status == "offline" and self._past and self._past[-1].status == "offline":
             return  # one line a period
-        self.active.note(
-            Attempt(int(time.time()), index, status, outcome.dsn, target.name, outcome.words)
-        )
+        words = outcome.words
+        if target.kind == "smtp" and status in ("deferred", "kept"):
+            known = cure(outcome.reply or words)
+            words = f"{words} -- {known}" if known else words
+        self.active.note(Attempt(int(time.time()), index, status, outcome.dsn, target.name, words))
 
     def _log(self, step: _Step) -> None:
         target, outcome = step.target, step.outcome
@@ -535,17 +538,23 @@ class Job:
     def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:
         original = self._recipients[index]
         orcpt = self._envelope.orcpt[index]
-        return Failure(target.recipient, original, outcome.dsn, outcome.words, orcpt)
+        words, relay, reply = outcome.words, outcome.relay, outcome.reply
+        return Failure(target.recipient, original, outcome.dsn, words, orcpt, relay, reply)
 
     def _tell_success(self, index: int) -> None:
         """Tell the sender of a delivery, where RFC 3461 NOTIFY=SUCCESS asked for it."""
         if "SUCCESS" not in self._envelope.notify[index] or not self._sender:
             return
-        outcomes = [
-            self._failure(index, t, Outcome("sent", "2.0.0", "delivered"))
-            for t in self._plans[index]
-        ]
-        self._report(RELAYED, outcomes, self._sender)
+        told: dict[str, list[Failure]] = {}
+        for target in self._plans[index]:
+            step = self._steps.get(target.name)
+            outcome = step.outcome if step and step.outcome else Outcome("sent", "2.0.0", "")
+            if not outcome.passed:  # else the next server tells it
+                action = RELAYED if target.kind == "smtp" else SUCCEEDED
+                outcome = replace(outcome, words=outcome.words or "delivered")
+                told.setdefault(action, []).append(self._failure(index, target, outcome))
+        for action, reports in told.items():
+            self._report(action, reports, self._sender)
 
     def _report(self, action: str, failures: list[Failure], sender: str) -> None:
         """Queue a report, durably and only once: its id follows from what it reports."""
@@ -581,7 +590,8 @@ class Job:
         envelope = Envelope(os.getuid(), [to], sender="", kind=kind, body="8BITMIME")
         # In doubt from the start: an earlier attempt may have made and delivered it already.
         self._run.spool.insert(qid, envelope, data, ATTEMPTED)
-        name = {FAILED: "non-delivery", DELAYED: "delay", RELAYED: "delivery"}[action]
+        names = {FAILED: "non-delivery", DELAYED: "delay"}
+        name = names.get(action, "delivery")
         text = f"{self.active.qid}: sender {name} notification: {qid}"
         self._run.log.event("bounce", text)
 

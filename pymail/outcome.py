@@ -19,7 +19,6 @@ class Outcome:
     relay    the server, "host[address]:port"
     reply    what it replied, "" where it said nothing
     passed   it has taken over the duty to report success (RFC 3461)
-    advice   cause and cure of a known reply, in a plain sentence
     """
 
     status: str
@@ -28,7 +27,6 @@ class Outcome:
     relay: str = ""
     reply: str = ""
     passed: bool = False
-    advice: str = ""
 
 
 def sent(words: str, dsn: str = "2.0.0") -> Outcome:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymail.bounce import DELAYED, FAILED, RELAYED, Failure, Returned, report
+from pymail.advice import cure
+from pymail.bounce import DELAYED, FAILED, RELAYED, SUCCEEDED, Failure, Returned, report
 from pymail.message import date
 
 NOW = 1795000000
@@ -43,6 +44,10 @@ def parsed(
 def status(got: EmailMessage) -> list[dict[str, str]]:
     """Return the groups of fields in the report for programs."""
     part = list(got.iter_parts())[1]
+    if part.get_content_type() == "message/global-delivery-status":
+        (inner,) = part.get_payload()  # Python takes it for a message
+        groups = inner.as_bytes().decode().strip().split("\n\n")
+        return [dict(line.split(": ", 1) for line in group.split("\n")) for group in groups]
     assert part.get_content_type() == "message/delivery-status"
     return [{k: str(v) for k, v in group.items()} for group in part.get_payload()]
 
@@ -120,7 +125,7 @@ def test_a_delay_says_until_when():
 
 
 def test_a_success_is_told_as_such():
-    got = parsed(RELAYED, Failure("bob@x", "bob@x", "2.0.0", "delivered"))
+    got = parsed(SUCCEEDED, Failure("bob@x", "bob@x", "2.0.0", "delivered"))
     assert got["Subject"] == "Successful Mail Delivery Report"
     assert (status(got)[1]["Action"], status(got)[1]["Status"]) == ("delivered", "2.0.0")
 
@@ -148,11 +153,45 @@ def test_nothing_from_outside_can_add_a_field_or_a_part(recipient, original, wor
         "Diagnostic-Code",
     }
     text = next(got.iter_parts()).get_content()
-    assert text.count("\n") == next(parsed(FAILED, ONE).iter_parts()).get_content().count("\n")
+    if not cure(words):
+        plain = Failure("a", "b", "5.0.0", "no")
+        usual = next(parsed(FAILED, plain).iter_parts()).get_content()
+        assert text.count("\n") == usual.count("\n")
     assert len(list(got.iter_parts())) == 3
 
 
-@pytest.mark.parametrize("action", [FAILED, DELAYED, RELAYED])
+@pytest.mark.parametrize("action", [FAILED, DELAYED, SUCCEEDED, RELAYED])
 def test_the_same_report_is_the_same_bytes(action):
     facts = {"to": "a@b", "host": "h", "qid": "q", "now": NOW}
     assert report(action, [ONE], returned(), **facts) == report(action, [ONE], returned(), **facts)
+
+
+def test_a_refusal_by_another_server_names_it_with_its_words_and_the_cure():
+    reply = "550 5.1.1 <nobody@example.org>: Recipient address rejected: User unknown"
+    words = f"host mx.example.org[192.0.2.1] said: {reply} (in reply to RCPT TO command)"
+    failure = Failure(
+        "nobody@example.org",
+        "nobody@example.org",
+        "5.1.1",
+        words,
+        relay="mx.example.org[192.0.2.1]:25",
+        reply=reply,
+    )
+    got = parsed(FAILED, failure)
+    fields = status(got)[1]
+    assert fields["Remote-MTA"] == "dns; mx.example.org"
+    assert fields["Diagnostic-Code"] == f"smtp; {reply}"
+    text = next(got.iter_parts()).get_content()
+    assert words in text
+    assert cure(reply) in " ".join(text.split())
+
+
+def test_addresses_in_other_letters_are_told_as_rfc_6533_wants():
+    got = parsed(FAILED, Failure("иван@пример.example", "иван@пример.example", "5.6.7", "no"))
+    part = list(got.iter_parts())[1]
+    assert part.get_content_type() == "message/global-delivery-status"
+
+
+def test_what_was_handed_to_a_server_without_reports_is_relayed():
+    got = parsed(RELAYED, Failure("bob@x", "bob@x", "2.0.0", "250 ok"))
+    assert status(got)[1]["Action"] == "relayed"

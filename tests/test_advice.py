@@ -1,0 +1,44 @@
+"""The sentences of cause and cure, against replies that real servers give."""
+
+import re
+import time
+import tomllib
+
+import pytest
+from harness import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pymail.advice import RULES, cure
+
+REPLIES = tomllib.loads((DATA / "replies.toml").read_text())["reply"]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: f"{reply['who']}-{reply['text'][:30]}")
+def test_a_known_reply_has_its_cure(reply: dict[str, str]) -> None:
+    assert re.search(reply["cure"], cure(reply["text"])), cure(reply["text"])
+
+
+def test_there_are_enough_rules_and_each_is_a_sentence() -> None:
+    assert len(RULES) >= 40
+    for _, words in RULES:
+        assert words.endswith(".")
+        assert words[0].isupper()
+        assert words.isprintable()
+
+
+def test_an_unknown_reply_has_no_cure() -> None:
+    assert cure("599 9.9.9 Zzzz") == ""
+    assert cure("") == ""
+
+
+@given(text=st.text(max_size=300))
+def test_any_text_is_survived(text: str) -> None:
+    assert cure(text) in {"", *(words for _, words in RULES)}
+
+
+def test_a_hostile_reply_costs_no_time() -> None:
+    began = time.process_time()
+    for piece in ("a" * 100_000, "exceeded" * 10_000, "5.7.1 " * 10_000, "connect to " * 10_000):
+        cure(piece)
+    assert time.process_time() - began < 5
