@@ -450,6 +450,28 @@ def test_a_server_that_does_not_take_the_message_is_given_up(how, monkeypatch):
     assert "more than once" not in caught.value.outcome.words
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
+def test_what_a_server_says_before_it_hangs_up_counts(how):
+    def talk(there: socket.socket) -> None:
+        there.sendall(b"220 strict\r\n")
+        lines = there.makefile("rb")
+        for reply in (b"250 x\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            lines.readline()
+            there.sendall(reply)
+        lines.readline()
+        there.sendall(b"552 5.3.4 too large\r\n")
+        there.shutdown(how)
+
+    big = content(b"A: b\n", (b"x" * 70 + b"\n") * 200_000)
+    with serving(talk) as port, small_buffers():
+        session = Session(server(port), configured())
+        outcomes = session.transact([delivery("", content=big)])
+        _, outcome = next(outcomes)
+        with pytest.raises(LostError):
+            next(outcomes)
+    assert (outcome.status, outcome.dsn) == ("bounced", "5.3.4")
+
+
 def test_a_session_that_is_given_up_half_way_is_closed():
     with Sink(*FULL) as sink:
         session = Session(server(sink.port), configured())

@@ -1,9 +1,13 @@
-"""SMTP with real servers: aiosmtpd."""
+"""SMTP with real servers: aiosmtpd, and Postfix's smtp-sink with its faults."""
 
+import os
+import shutil
 import socket
 import ssl
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from aiosmtpd.smtp import Session as Peer
 from authority import Authority
 from dialogues import configured, server
+from harness import PATH, needs
 from transports import content, delivery, filed
 
 from pymail.outcome import Outcome
@@ -154,3 +159,77 @@ def test_many_messages_go_over_one_encrypted_connection(authority):
     got = [len(envelope.original_content) for envelope in inbox.messages]
     assert len(got) == 50
     assert max(got) > 350_000
+
+
+LOST = {"lost host deferred"}
+FAULTS = {
+    # Option and argument of smtp-sink(1), the fate of each message there.
+    "none": ((), {"sent"}),
+    "hard-mail": (("-f", "mail"), {"bounced"}),
+    "hard-rcpt": (("-f", "rcpt"), {"bounced"}),
+    "hard-data": (("-f", "data"), {"bounced"}),
+    "hard-dot": (("-f", "."), {"bounced"}),
+    "soft-mail": (("-r", "mail"), {"deferred"}),
+    "soft-rcpt": (("-r", "rcpt"), {"deferred"}),
+    "soft-data": (("-r", "data"), {"deferred"}),
+    "soft-dot": (("-r", "."), {"deferred"}),
+    "hang-up-mail": (("-q", "mail"), LOST),
+    "hang-up-rcpt": (("-q", "rcpt"), LOST),
+    "hang-up-data": (("-q", "data"), LOST),
+    "hang-up-dot": (("-q", "."), LOST),
+    "refuse-ehlo": (("-f", "ehlo"), {"sent"}),
+    "refuse-both": (("-f", "ehlo,helo"), LOST),
+    "hang-up-at-once": (("-q", "connect"), LOST),
+    "refuse-at-once": (("-f", "connect"), LOST),
+    "hang-up-in-the-message": (("-A", "0"), {"bounced", *LOST}),
+    "no-pipelining": (("-p",), {"sent"}),
+    "no-esmtp": (("-e",), {"sent"}),
+    "no-eight-bits": (("-8",), {"sent"}),
+    "few-messages": (("-M", "5"), {"sent", *LOST}),
+    "slow": (("-w", "1"), {"sent"}),
+}
+
+
+@contextmanager
+def smtp_sink(*options: str) -> Iterator[int]:
+    """Run Postfix's smtp-sink; yield its port."""
+    needs("smtp-sink")
+    port = _free_port()
+    program = shutil.which("smtp-sink", path=PATH)
+    user = ("-u", "nobody") if os.getuid() == 0 else ()
+    process = subprocess.Popen([str(program), *user, *options, f"127.0.0.1:{port}", "100"])
+    try:
+        for _ in range(600):
+            assert process.poll() is None
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def fates(port: int, count: int) -> list[str]:
+    """Send messages one by one, with a new connection where one is lost; return their fates."""
+    found: list[str] = []
+    session: Session | None = None
+    for _ in range(count):
+        try:
+            session = session or Session(server(port), configured())
+            (outcome,) = sent(session, "alice@example.net")
+            found.append(outcome.status)
+        except LostError as lost:
+            found.append(f"lost {lost.kind} {lost.outcome.status}")
+            session = None
+    if session:
+        session.quit()
+    return found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_message_to_smtp_sink_has_one_fate(fault):
+    options, expected = FAULTS[fault]
+    with smtp_sink(*options) as port:
+        found = fates(port, 3 if fault == "slow" else 40)
+    assert set(found) == expected

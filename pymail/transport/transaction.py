@@ -146,6 +146,16 @@ class Transactions:
             self._wire.write(END, "end of DATA")
             self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
             return False
+        yield from self._body(group, text)
+        reply = self._done()
+        self._stale = False
+        outcome = self._said(reply, "end of DATA")
+        for delivery in group:
+            yield delivery, outcome
+        return reply.good
+
+    def _body(self, group: list[Delivery], text: Letter) -> Outcomes:
+        """Send the message and its dot; where that fails, yield what is known, and raise."""
         try:
             for piece in text.pieces():
                 self._wire.write(piece, "message body", self._config.smtp_data_xfer_timeout)
@@ -153,12 +163,13 @@ class Transactions:
             # Half a message is under way: without its dot the server drops it.
             yield from self._unreadable(group, error)
             raise LostError("4.3.0", f"broke off the message to {self._wire.name}") from None
-        reply = self._done()
-        self._stale = False
-        outcome = self._said(reply, "end of DATA")
-        for delivery in group:
-            yield delivery, outcome
-        return reply.good
+        except LostError:
+            # Some say what they dislike as soon as they see it, and hang up.
+            early = self._wire.last_words("end of DATA")
+            if early and not early.good:
+                for delivery in group:
+                    yield delivery, self._said(early, "end of DATA")
+            raise
 
     def _done(self) -> Reply:
         """Return the reply to the final dot.  Without one, nobody knows who has the message."""

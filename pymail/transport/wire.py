@@ -19,6 +19,7 @@ from pymail.transport import failed
 # Seconds; RFC 5321 4.5.3.2.
 CONNECT_TIME = 30
 REPLY_TIME = 300
+LAST_TIME = 1
 
 SLOWEST = 500
 """Bytes a second that a server takes at least; Postfix's smtp_min_data_rate."""
@@ -136,6 +137,13 @@ class Wire:
             outcome = reply.outcome(self.name, command)
             raise LostError(outcome.dsn, outcome.words, reply=reply.words)
         return reply
+
+    def last_words(self, command: str) -> Reply | None:
+        """Return the reply that a server left behind when it went away, if it did."""
+        try:
+            return self.reply(command, LAST_TIME)
+        except LostError:
+            return None
 
     def _reply(self, command: str, deadline: float) -> Reply:
         line = self._line(command, deadline)
