@@ -118,7 +118,14 @@ def test_a_name_in_a_certificate_is_the_one_that_is_wanted_or_is_not(name, wante
 
 
 def deliver(
-    authority, kind, *names, hop="mx.example.net", mx=False, name="mx.example.net", **settings
+    authority,
+    kind,
+    *names,
+    hop="mx.example.net",
+    mx=False,
+    name="mx.example.net",
+    sts=(),
+    **settings,
 ):
     """Open a session with a server that has a certificate; return why it is not trusted."""
     talk = [*read(DATA / "dialogues" / "tls-secure.txt").talks[0][:10], "C: QUIT"]
@@ -126,7 +133,7 @@ def deliver(
     settings = {"smtp_tls_CAfile": str(authority.file), **settings}
     why = ""
     with playing([talk], authority) as player:
-        there = server(player.port, hop, mx=mx, name=name)
+        there = server(player.port, hop, mx=mx, name=name, sts=sts)
         try:
             Session(there, configured(**settings)).quit()
         except LostError as lost:
@@ -158,6 +165,24 @@ def test_a_forged_mx_is_found_out_at_level_secure_only(authority):
     assert not deliver(authority, *certificate, smtp_tls_security_level="verify", **there)
     why = deliver(authority, *certificate, smtp_tls_security_level="secure", **there)
     assert "not for example.org or .example.org" in why
+
+
+def test_an_mta_sts_policy_holds_whatever_the_level_is(authority):
+    there = {"hop": "example.org", "mx": True, "sts": ("*.example.net",)}
+    for level in ("none", "may", "encrypt", "verify"):
+        settings = {"smtp_tls_security_level": level, **there}
+        assert not deliver(authority, "good", "mx.example.net", **settings)
+        why = deliver(authority, "good", "example.org", **settings)
+        assert "its certificate is for example.org, not for mx.example.net" in why
+        assert "its certificate: " in deliver(authority, "strange", "mx.example.net", **settings)
+
+
+def test_a_server_that_is_not_in_the_mta_sts_policy_is_not_even_called(authority):
+    there = server(1, "example.org", mx=True, sts=("mx.example.com",))
+    with pytest.raises(LostError) as caught:
+        Session(there, configured())
+    assert caught.value.outcome.dsn == "4.7.5"
+    assert caught.value.outcome.relay == "mx.example.net[127.0.0.1]:1"
 
 
 def test_an_address_is_a_name_of_a_certificate_too(authority):

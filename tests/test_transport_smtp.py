@@ -16,7 +16,7 @@ import pytest
 from authority import Authority
 from dialogues import configured, heard, is_like, playing, read, server
 from harness import DATA
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transports import content, delivery, filed
 
@@ -539,3 +539,101 @@ def test_folding_loses_nothing_and_splits_no_character(text, limit):
 @given(st.binary(max_size=60), st.integers(5, 20))
 def test_any_bytes_can_be_folded(data, limit):
     assert not is_long(folded(data, limit), limit)
+
+
+ANSWERS = {
+    "MAIL": ["250 ok", "450 4.1.0 x", "550 5.1.0 x", "354 x", "421 4.3.2 bye", "", "what"],
+    "RCPT": [
+        "250 ok",
+        "450 4.2.0 x",
+        "550 5.1.1 x",
+        "452 4.5.3 x",
+        "552 5.5.3 x",
+        "452 4.2.2 x",
+        "",
+    ],
+    "DATA": ["354 go", "250 x", "451 4.3.0 x", "554 5.5.1 x", "421 4.3.2 bye", ""],
+    ".": ["250 2.0.0 ok", "250-a\r\n250 b", "451 4.3.0 x", "554 5.6.0 x", "421 bye", "", "what"],
+    "RSET": ["250 ok", "500 what", ""],
+}
+
+
+class Moody:
+    """A server of which nobody knows what it will say; `taken` is what it has, each message."""
+
+    def __init__(self, answers: dict[str, list[str]], *, pipelining: bool) -> None:
+        self.taken: list[list[bytes]] = []
+        self._answers = {verb: iter(said) for verb, said in answers.items()}
+        self._hello = b"250-x\r\n250 PIPELINING\r\n" if pipelining else b"250 x\r\n"
+
+    def talk(self, there: socket.socket) -> None:
+        with suppress(OSError):
+            self._talk(there)
+
+    def _talk(self, there: socket.socket) -> None:
+        there.sendall(b"220 x\r\n")
+        lines = there.makefile("rb")
+        assert lines.readline().startswith(b"EHLO ")
+        there.sendall(self._hello)
+        accepted: list[bytes] = []
+        for line in lines:
+            verb = line[:4].decode()
+            if verb == "QUIT":
+                return
+            said = self._say(there, verb)
+            if verb in ("MAIL", "RSET"):
+                accepted = []
+            elif verb == "RCPT" and said == "2":
+                accepted.append(line)
+            elif verb == "DATA" and said == "3":
+                while (text := lines.readline()) != b".\r\n":
+                    if not text.endswith(b"\r\n"):
+                        return
+                if self._say(there, ".") == "2":
+                    self.taken.append(accepted)
+                accepted = []
+
+    def _say(self, there: socket.socket, verb: str) -> str:
+        answer = next(self._answers[verb], ANSWERS[verb][0])
+        if not answer:
+            raise OSError
+        there.sendall(answer.encode() + b"\r\n")
+        return answer[0]
+
+
+@given(
+    st.fixed_dictionaries(
+        {v: st.lists(st.sampled_from(a), max_size=6) for v, a in ANSWERS.items()}
+    ),
+    st.booleans(),
+)
+@settings(max_examples=150)
+def test_whatever_a_server_says_each_recipient_has_one_fate_and_it_is_the_true_one(
+    answers, pipelining
+):
+    moody = Moody(answers, pipelining=pipelining)
+    told: dict[int, Outcome] = {}
+    doubtful: list[int] = []
+    with serving(moody.talk) as port:
+        session = Session(server(port), configured())
+        try:
+            for first in (0, 4, 8):
+                numbers = range(first, first + 4)
+                batch = [delivery("", number=n, recipient=f"u{n}@x.org") for n in numbers]
+                for number, outcome in session.transact(batch):
+                    assert number not in told
+                    told[number] = outcome
+                assert set(numbers) <= set(told)
+            session.quit()
+        except LostError as lost:
+            doubtful = list(range(12)) if lost.doubtful else []
+    has = [int(re.search(rb"u(\d+)@", line)[1]) for group in moody.taken for line in group]
+    assert len(has) == len(set(has))
+    for number in range(12):
+        outcome = told.get(number)
+        if number in has:
+            assert outcome.status == "sent" if outcome else number in doubtful
+        else:
+            assert outcome is None or outcome.status != "sent"
+        if outcome and outcome.status == "bounced":
+            assert outcome.reply[0] == "5"

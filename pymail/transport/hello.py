@@ -34,7 +34,9 @@ def offers(hello: Reply, discard: Collection[str]) -> Offers:
     unwanted = {keyword.upper() for keyword in discard}
     found: dict[str, list[str]] = {}
     for text in hello.texts[1:]:
-        keyword, *words = text.upper().replace("AUTH=", "AUTH ", 1).split() or [""]
+        keyword, *words = text.upper().split() or [""]
+        if keyword.startswith("AUTH="):
+            keyword, words = "AUTH", [keyword[len("AUTH=") :], *words]
         if keyword not in unwanted:
             found.setdefault(keyword, []).extend(words)
     return Offers(

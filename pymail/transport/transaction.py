@@ -83,11 +83,11 @@ class Transactions:
             raise LostError("4.5.0", f"host {self._wire.name} does not know RSET")
         self._stale = True
         sender = ask("MAIL FROM", self._config.smtp_mail_timeout)
-        accepted, spare = [], []
+        accepted, spare, mad = [], [], False
         for delivery in group:
             if not sender.good:
                 if self._offers.pipelining:
-                    ask("RCPT TO", self._config.smtp_rcpt_timeout)
+                    mad |= ask("RCPT TO", self._config.smtp_rcpt_timeout).good
                 yield delivery, self._said(sender, "MAIL FROM")
                 continue
             verdict = ask("RCPT TO", self._config.smtp_rcpt_timeout)
@@ -100,6 +100,10 @@ class Transactions:
         taken = False
         if accepted or self._offers.pipelining:
             ready = ask("DATA", self._config.smtp_data_init_timeout)
+            if ready.good or (mad and ready.code == 354):
+                # Recipients without a sender: a dot could send them an empty message.
+                words = f"host {self._wire.name} said out of turn: {ready.words}"
+                raise LostError("4.5.0", words)
             taken = yield from self._data(accepted, text, ready)
         if taken:
             return [delivery for delivery, _ in spare]
@@ -135,8 +139,6 @@ class Transactions:
         self, group: list[Delivery], text: Letter, ready: Reply
     ) -> Generator[tuple[Delivery, Outcome], None, bool]:
         """Send the message, once DATA was answered; say whether it was taken."""
-        if ready.good:
-            raise LostError("4.5.0", f"host {self._wire.name} said out of turn: {ready.words}")
         if ready.code != 354:
             for delivery in group:
                 yield delivery, self._said(ready, "DATA")
