@@ -35,12 +35,15 @@ TRANSPORTS: dict[str, Transport] = {
 PATIENCE = 20
 """Seconds that a question to a user's home may take, or that a child may not listen."""
 
+DESCRIPTORS = 1024
+"""What programs are used to."""
+
 _WORDS = 4096
 _REAPS = 100
 
 
-def become(user: Identity) -> None:
-    """Become `user` for good.  Raise PermissionError where that cannot be.
+def become(user: Identity, descriptors: int = DESCRIPTORS) -> None:
+    """Become `user` for good, with few `descriptors`.  PermissionError where that cannot be.
 
     Nothing of the caller stays: groups, environment, umask, working directory, core dumps.
     """
@@ -56,6 +59,9 @@ def become(user: Identity) -> None:
     os.umask(0o077)
     os.environ.clear()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = descriptors if most == resource.RLIM_INFINITY else min(descriptors, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))  # flush has more
     try:
         os.chdir(user.home)
     except OSError:
@@ -74,7 +80,7 @@ class Agent:
         """Start the child; `serve` is what it does, batches of deliveries if not said."""
         self.user = user
         self.pending: set[int] = set()
-        self.deadline = 0.0
+        self.deadline = self.began = 0.0
         self.failure = ""
         self.alive = True
         self._buffer = b""
@@ -91,7 +97,8 @@ class Agent:
     def send(self, kind: str, batch: Sequence[Delivery], limit: float) -> None:
         """Give the idle child a batch; it has `limit` seconds for it."""
         self.pending = {delivery.number for delivery in batch}
-        self.deadline = time.monotonic() + limit
+        self.began = time.monotonic()
+        self.deadline = self.began + limit
         self.give(pickle.dumps((kind, batch), pickle.HIGHEST_PROTOCOL), batch)
 
     def give(self, data: bytes, batch: Sequence[Delivery]) -> None:
@@ -172,7 +179,7 @@ def wait(agents: Iterable[Agent], timeout: float) -> list[Agent]:
     return [known[fd] for fd, _ in poll.poll(int(timeout * 1000))]
 
 
-def ask(user: Identity, question: Callable[[], list[str]], patience: float = PATIENCE) -> list[str]:
+def ask(user: Identity, question: Callable[[], list[str]], patience: float = 0) -> list[str]:
     """Return what `question` returns when it is asked with the rights of `user`.
 
     Raise OSError where the child could not become the user, or died.  The answer is the user's
@@ -181,6 +188,7 @@ def ask(user: Identity, question: Callable[[], list[str]], patience: float = PAT
     if os.getuid() == user.uid:
         return question()
 
+    patience = patience or PATIENCE
     readable, writable = os.pipe()
 
     def serve() -> None:

@@ -31,6 +31,9 @@ from pymail.transport import Delivery, Login
 from pymail.transport.smtp import Server, Session
 from pymail.transport.wire import LostError
 
+DESCRIPTORS = 4096
+"""Large messages come as such."""
+
 MOST_CONNECTIONS = 100
 FIRST_CONNECTIONS = 2
 SLOW = 0.005
@@ -437,7 +440,7 @@ def _waiting(why: str, outcome: Outcome) -> Outcome:
 
 def _serve(channel: socket.socket, user: Identity, config: Config) -> None:
     """Be the child: take deliveries until the parent has no more."""
-    become(user)
+    become(user, DESCRIPTORS)
     crew = _Crew(_Talk(channel), config)
     while batch := _received(channel):
         crew.take(batch)

@@ -7,6 +7,7 @@ hand of one flush at a time, and every step can be repeated, so a run may be kil
 
 import itertools
 import os
+import resource
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,10 +30,19 @@ from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid
 from pymail.transport import Delivery
 from pymail.transport.lmtp import DONE_TIME
 
-MOST_ACTIVE = 800
-"""Messages in hand at once; each has a descriptor open (most systems allow 1,024)."""
+MOST_ACTIVE = 2400
+"""Messages in hand at once; each has a descriptor open."""
+
+SPARE = 200
+"""Descriptors for everything else."""
 
 MOST_AGENTS = 64
+MOST_LIVELY, LIVELY = 8, 2
+"""Agents at work for fewer seconds than that; one that takes longer holds up nobody else."""
+
+MOST_IDLE = 4
+"""Agents that are kept for the next mail of their user: each costs memory."""
+
 BATCH = 128
 HEAVY = 1 << 17
 """Bytes of envelope, header and tail from which on a message is worked on alone: a user must
@@ -109,6 +119,7 @@ class _Flusher:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, tuple[str, Job, Delivery]] = {}
         self._in_hand = 0
+        self._most = _room()
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
         self._agents: list[Agent] = []
@@ -122,9 +133,9 @@ class _Flusher:
         for qid in self._due():
             if self._late():
                 break
-            if self._in_hand >= MOST_ACTIVE:
+            if self._in_hand >= self._most:
                 # Down to half, so that the next batches are large again.
-                while self._in_hand > MOST_ACTIVE // 2:
+                while self._in_hand > self._most // 2:
                     self._turn()
             progress |= self._take(qid)
             self._dispatch()
@@ -243,7 +254,7 @@ class _Flusher:
             self._outbound.forget_waiting()
         for qid in self._outbound.ready():
             self._take(qid)
-            if self._in_hand >= MOST_ACTIVE:
+            if self._in_hand >= self._most:
                 break
         self._dispatch(hurry=True)
         self._listen(1)
@@ -296,17 +307,23 @@ class _Flusher:
             if not each.pending:
                 return each
         most = self._run.config.local_destination_concurrency_limit if command else 1
-        if len(own) >= most:
+        if len(own) >= most or (not command and self._are_lively()):
             return None
-        if len(self._agents) >= MOST_AGENTS:
-            spare = next((each for each in self._agents if not each.pending), None)
-            if spare is None:
-                return None
+        idle = [each for each in self._agents if not each.pending]
+        while idle and (len(idle) >= MOST_IDLE or len(self._agents) >= MOST_AGENTS):
+            spare = idle.pop(0)
             spare.close()
             self._agents.remove(spare)
+        if len(self._agents) >= MOST_AGENTS:
+            return None
         fresh = Agent(user)
         self._agents.append(fresh)
         return fresh
+
+    def _are_lively(self) -> bool:
+        """Say whether enough agents are at work; those that hang do not count."""
+        since = time.monotonic() - LIVELY
+        return sum(1 for a in self._agents if a.pending and a.began > since) >= MOST_LIVELY
 
     def _listen(self, timeout: float) -> None:
         """Hear what agents have to say."""
@@ -337,6 +354,16 @@ class _Flusher:
             self._outbound.answered(delivery, outcome)
         job.hear(delivery, outcome)
         self._finish(job)
+
+
+def _room() -> int:
+    """Return how many messages may be in hand, with as many descriptors as we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_ACTIVE + SPARE
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(min(MOST_ACTIVE, soft - SPARE), 1)
 
 
 def _patience(kind: str, batch: list[Delivery]) -> float:
@@ -372,28 +399,44 @@ def _uptime() -> int:
         return 0
 
 
+def _boot() -> str:
+    """Return what tells this boot of the machine from others."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return "unknown"
+
+
 def _doubt_after_boot(spool: Spool) -> None:
     """Mark every recipient as in doubt when the machine was started anew.
 
     A mark is not synced before the delivery it announces; after a power cut it may be lost
     while the letter is in the mailbox.
     """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read()
-    except OSError:
-        boot = "unknown"
+    boot = _boot()
     path = f"{spool.queue}/.boot"
     try:
         with open(path, encoding="ascii") as file:
             if file.read() == boot:
                 return
-    except OSError:
-        pass  # the first run ever
+    except FileNotFoundError:
+        # The first run ever: what nobody has tried to deliver is in no doubt.
+        _replace(path, boot)
+        _sync(spool.queue)
+        return
     if spool.system:
         # What was adopted, even delivered, before a power cut may lie in its drop directory again.
         pickup.adopt(spool, lambda _: None)  # the run itself tells the warnings
-    for qid, _ in spool.entries():
+    _doubt(spool)
+    _replace(path, boot)
+    _sync(spool.queue)
+
+
+def _doubt(spool: Spool) -> None:
+    """Mark every recipient that waits as in doubt, durably."""
+    entries = spool.entries()
+    for qid, _ in entries:
         try:
             active = take(spool, qid)
         except (DataError, OSError):
@@ -402,9 +445,11 @@ def _doubt_after_boot(spool: Spool) -> None:
             for index in active.waiting():
                 if active.state(index) == TODO:
                     active.mark(index, ATTEMPTED)
-            active.sync()
+            if len(entries) <= _GLANCE:
+                active.sync()
             active.close()
-    _replace(path, boot)
+    if len(entries) > _GLANCE:
+        os.sync()  # one by one, thousands take minutes
 
 
 def _publish_limit(spool: Spool, config: Config) -> None:

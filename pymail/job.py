@@ -7,6 +7,7 @@ What is recorded where:
     tail, "deferred" "kept" "offline" "held" why it waits
 """
 
+import functools
 import hashlib
 import os
 import time
@@ -386,7 +387,7 @@ class Job:
         return Delivery(
             number=number,
             qid=self.active.qid,
-            key=hashlib.sha256(target.name.encode("utf-8", "surrogateescape")).hexdigest()[:10],
+            key=_short(target.name),
             doubtful=doubtful,
             sender=sender,
             recipient=recipient,
@@ -594,6 +595,12 @@ class Job:
         name = names.get(action, "delivery")
         text = f"{self.active.qid}: sender {name} notification: {qid}"
         self._run.log.event("bounce", text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _short(name: str) -> str:
+    """Return what tells a target from the others of its message, in ten digits."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:10]
 
 
 def _seconds(time: float) -> str:

@@ -23,11 +23,12 @@ FILE_LIMIT = 1 << 20
 class Log:
     """Where events go: `path` is None for syslog, "-" for standard error, else a file."""
 
-    __slots__ = ("_fd", "_host", "_ident")
+    __slots__ = ("_fd", "_host", "_ident", "_second", "_stamp")
 
     def __init__(self, path: str | None) -> None:
         self._fd = -1
         self._ident = ""
+        self._second, self._stamp = -1, ""
         self._host = os.uname().nodename
         if path == "-":
             self._fd = 2
@@ -51,13 +52,21 @@ class Log:
                 syslog.openlog(f"pymail/{part}", syslog.LOG_PID, syslog.LOG_MAIL)
             syslog.syslog(syslog.LOG_INFO, text)
             return
-        now = time.localtime()
-        stamp = f"{MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {time.strftime('%H:%M:%S', now)}"
-        line = f"{stamp} {self._host} pymail/{part}[{os.getpid()}]: {text}\n"
+        line = f"{self._now()} {self._host} pymail/{part}[{os.getpid()}]: {text}\n"
         try:
             os.write(self._fd, line.encode("utf-8", "replace"))
         except OSError:
             self._fd = self._fd if self._fd == 2 else -1
+
+    def _now(self) -> str:
+        """Return the time as syslog writes it, made anew each second."""
+        second = int(time.time())
+        if second != self._second:
+            now = time.localtime(second)
+            clock = time.strftime("%H:%M:%S", now)
+            self._stamp = f"{MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {clock}"
+            self._second = second
+        return self._stamp
 
 
 def _open(path: str) -> int:

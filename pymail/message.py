@@ -199,6 +199,16 @@ def join(fields: "Iterable[Field]") -> bytes:
 
 def date(epoch: int) -> str:
     """Return `epoch` (seconds) as an RFC 5322 date in the local time zone."""
+    if epoch not in _dates:
+        _dates.clear()  # a header asks twice for the same one
+        _dates[epoch] = _date(epoch)
+    return _dates[epoch]
+
+
+_dates: dict[int, str] = {}
+
+
+def _date(epoch: int) -> str:
     t = time.localtime(epoch)
     hours, minutes = divmod(abs(t.tm_gmtoff) // 60, 60)
     return (

@@ -29,6 +29,10 @@ MOST_INCLUDES = 100
 """Each is a file to be read as somebody; a recipient has fewer members where there are some."""
 
 
+MOST_REMEMBERED = 1000
+"""Recipients whose plans are kept: much mail goes to few of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lines:
     """A file of members as it was read: .forward or :include:.
@@ -134,12 +138,21 @@ class Router:
         self._local = {domain.lower() for domain in world.config.mydestination}
         self._members = 0
         self._sender = ""
+        self._plans: dict[tuple[str, str], list[Target]] = {}
 
     def plan(self, recipient: str, sender: str = "") -> list[Target]:
         """Return the targets of a qualified recipient; there is always at least one.
 
         The relay may depend on `sender`, the envelope sender.
         """
+        key = (recipient, sender)
+        if key not in self._plans:
+            if len(self._plans) >= MOST_REMEMBERED:
+                self._plans.clear()
+            self._plans[key] = self._planned(recipient, sender)
+        return self._plans[key]
+
+    def _planned(self, recipient: str, sender: str) -> list[Target]:
         self._members = 0
         self._sender = sender
         try:

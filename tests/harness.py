@@ -90,7 +90,7 @@ class Letter:
 
 
 # What flush keeps in the queue for itself.
-BOOKS = {".boot", ".complaint"}
+BOOKS = {".boot", ".complaint", ".sites"}
 
 
 def queued(spool: Path) -> list[str]:

@@ -191,7 +191,7 @@ def test_undecodable_bytes_reach_the_log_as_question_marks(tmp_path, monkeypatch
 
 def test_the_time_is_local_time_with_a_blank_before_a_short_day(tmp_path, monkeypatch):
     when = time.struct_time((2026, 3, 4, 5, 6, 7, 2, 63, 0))
-    monkeypatch.setattr(logs.time, "localtime", lambda: when)
+    monkeypatch.setattr(logs.time, "localtime", lambda _: when)
     Log(str(tmp_path / "log")).event("qmgr", "x")
     assert (tmp_path / "log").read_text().startswith("Mar  4 05:06:07 ")
 
