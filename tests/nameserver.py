@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ class NameServer:
             file = here / f"{origin}zone"
             file.unlink(missing_ok=True)
             if text is not None:
-                file.write_text(f"{_HEAD.format(origin, self._serial)}{text}\n")
+                file.write_text(_HEAD.format(origin, self._serial) + textwrap.dedent(text) + "\n")
             lines += ["zone:", f'  name: "{origin}"', f'  zonefile: "{file}"']
         (here / "conf").write_text("\n".join(lines) + "\n")
 

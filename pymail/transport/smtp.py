@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pymail import tls
 from pymail.config import Config
 from pymail.dkim import Signer
+from pymail.names import helo_name
 from pymail.nexthop import NextHop
 from pymail.replies import Reply
 from pymail.transport import Delivery, Login, Outcome
@@ -133,13 +134,8 @@ class Session:
         return Offers()
 
     def _name(self, wire: Wire) -> bytes:
-        """Return who we say we are: a name that may resolve, else an address (RFC 5321 4.1.3)."""
-        name = self._config.smtp_helo_name
-        if not name and "." in self._config.myhostname:
-            name = self._config.myhostname
-        if not name or not name.isascii():
-            name = f"[IPv6:{wire.here}]" if ":" in wire.here else f"[{wire.here}]"
-        return name.encode()
+        """Return who we say we are."""
+        return helo_name(self._config, wire.here, direct=self._server.hop.mx).encode()
 
     def _start_tls(self, wire: Wire, offered: Offers, policy: tls.Policy) -> Offers:
         """Ask for TLS; return what is offered then.  Where it must be and cannot be, part."""

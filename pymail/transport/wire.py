@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Protocol
 
-from pymail import replies
+from pymail import network, replies
 from pymail.outcome import Outcome
 from pymail.replies import ProtocolError, Reply
 from pymail.transport import failed
@@ -28,7 +28,6 @@ MOST_HEARD = 1 << 20
 """Bytes of replies that wait to be read; those to 10,000 recipients are fewer."""
 
 _ROOM = 1 << 16
-_NO_WAY = (errno.ENETUNREACH, errno.ENETDOWN)
 
 
 class LostError(Exception):
@@ -250,7 +249,7 @@ def call(host: str, address: str, port: int, source: str, limit: float) -> Wire:
         words = f"connect to {name}:{port}: {error.strerror or error}"
         if source and error.errno == errno.EADDRNOTAVAIL:
             words += f" ({source} is not of this machine: see smtp_bind_address)"
-        kind = "offline" if error.errno in _NO_WAY else "host"
+        kind = "offline" if network.unreachable(error) else "host"
         own = failed(words, error).status  # descriptors and memory are no fault of theirs
         raise LostError(
             "4.4.1" if own == "deferred" else "4.3.0", words, kind, status=own
