@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -54,9 +54,10 @@ _REASONS = (DEAD, LOGIN, OFFLINE)
 class Courier(Agent):
     """The parent's end: deliveries go in at any time, outcomes and failures come out."""
 
-    def __init__(self, user: Identity, config: Config) -> None:
+    def __init__(self, user: Identity, config: Config, cache: str) -> None:
+        """Start the child; in the directory `cache` it keeps what it learns."""
         self._failures: list[Failed] = []
-        super().__init__(user, lambda channel: _serve(channel, user, config))
+        super().__init__(user, lambda channel: _serve(channel, user, config, cache))
 
     def post(self, batch: Sequence[Delivery]) -> None:
         """Give the child more to do."""
@@ -125,10 +126,11 @@ class _Talk:
 class _Destination:
     """A queue for one next hop with one login, and what is known of it."""
 
-    def __init__(self, key: str, first: Delivery, config: Config) -> None:
+    def __init__(self, key: str, first: Delivery, config: Config, cache: str) -> None:
         self.key = key
         self.config = config
         self.losses = 0
+        self._cache = cache
         self._logins = dict(first.logins)
         self._hops = nexthop.parse_all(first.argument)
         self._changed = threading.Condition()
@@ -213,22 +215,24 @@ class _Destination:
         """Return the servers to try, best first.  Raise UnresolvedError where there is none."""
         with self._finding:
             if self._servers is None:
-                self._servers = list(self._found())
+                self._servers = self._found()
             return self._servers
 
-    def _found(self) -> Iterator[Server]:
+    def _found(self) -> list[Server]:
+        found: list[Server] = []
         fallback = nexthop.parse_all(", ".join(self.config.smtp_fallback_relay))
         failure: hosts.UnresolvedError | None = None
         for hop in (*self._hops, *fallback):
             try:
-                yield from hosts.servers(hop, self.config)
+                found += hosts.servers(hop, self.config, self._cache)
             except hosts.UnresolvedError as error:
                 # That a domain does not exist is final, whatever else could be asked.
                 if error.outcome.status == "bounced" and hop in self._hops:
                     raise
                 failure = failure or error
-        if failure and len(self._hops) + len(fallback) == 1:
+        if failure and not found:
             raise failure
+        return found
 
     def login(self, hop: NextHop) -> Login | None:
         """Return who we are to the servers of a next hop.  LostError without a password."""
@@ -373,9 +377,10 @@ class _Carrier:
 class _Crew:
     """The destinations, and the threads that serve them."""
 
-    def __init__(self, talk: _Talk, config: Config) -> None:
+    def __init__(self, talk: _Talk, config: Config, cache: str) -> None:
         self._talk = talk
         self._config = config
+        self._cache = cache
         self._destinations: dict[str, _Destination] = {}
         self._room = threading.Semaphore(MOST_CONNECTIONS)
         self._threads: list[threading.Thread] = []
@@ -387,7 +392,9 @@ class _Crew:
             key = key_of(delivery.argument, delivery.logins)
             to = self._destinations.get(key)
             if to is None:
-                to = self._destinations[key] = _Destination(key, delivery, self._config)
+                to = self._destinations[key] = _Destination(
+                    key, delivery, self._config, self._cache
+                )
             failure = to.add(delivery)
             if failure:
                 self._talk.outcomes([(delivery, failure)])
@@ -438,10 +445,10 @@ def _waiting(why: str, outcome: Outcome) -> Outcome:
     return replace(outcome, status=status, reply="", passed=False)
 
 
-def _serve(channel: socket.socket, user: Identity, config: Config) -> None:
+def _serve(channel: socket.socket, user: Identity, config: Config, cache: str) -> None:
     """Be the child: take deliveries until the parent has no more."""
     become(user, DESCRIPTORS)
-    crew = _Crew(_Talk(channel), config)
+    crew = _Crew(_Talk(channel), config, cache)
     while batch := _received(channel):
         crew.take(batch)
     crew.close()

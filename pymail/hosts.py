@@ -67,7 +67,7 @@ def servers(hop: NextHop, config: Config, cache: str = "") -> list[Server]:
     except UnresolvedError as error:
         outcome = error.outcome
         if outcome.status == "deferred" and outcome.dsn == "4.4.3" and not network.online():
-            raise UnresolvedError(offline(f"no network: {outcome.words}")) from None
+            raise UnresolvedError(offline(f"offline: {outcome.words}")) from None
         if outcome.status == "bounced" and _is_ordered(hop, config):
             outcome = deferred(f"4{outcome.dsn[1:]}", outcome.words)
         raise UnresolvedError(outcome) from None

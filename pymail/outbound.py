@@ -5,6 +5,7 @@ as mere names, unlocked, so that a dead one with thousands of messages costs a l
 What is known to be of no use (it did not answer, it refused our login) is not even tried.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -33,6 +34,7 @@ class Outbound:
     def __init__(self, config: Config, queue: str, deadline: float, *, asked: bool) -> None:
         """Begin a run; `asked` says that somebody wants mail tried, whatever is remembered."""
         self._config = config
+        self._cache = f"{os.path.dirname(queue)}/cache"
         self._sites = Sites(queue, config.minimal_backoff_time, config.maximal_backoff_time)
         self._deadline = deadline + GRACE
         self._asked = asked
@@ -95,7 +97,7 @@ class Outbound:
         from pymail.courier import Courier  # noqa: PLC0415  (TLS, which local mail does not need)
 
         if self.courier is None or not self.courier.alive:
-            self.courier = Courier(user, self._config)
+            self.courier = Courier(user, self._config, _made(self._cache, user))
         self.courier.deadline = self._deadline
         self.courier.post(batch)
 
@@ -124,3 +126,15 @@ class Outbound:
 
     def _has_room(self, key: str) -> bool:
         return key in self._alive or self._in_hand.get(key, 0) < WINDOW
+
+
+def _made(cache: str, user: Identity) -> str:
+    """Make the directory where the courier keeps what it learns, "" where that cannot be."""
+    try:
+        if not os.path.isdir(cache):
+            os.mkdir(cache, 0o700)
+        if os.getuid() == 0:
+            os.chown(cache, user.uid, user.gid, follow_symlinks=False)
+    except OSError:
+        return ""
+    return cache

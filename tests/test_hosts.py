@@ -377,7 +377,7 @@ def test_without_a_network_nothing_is_known(online, monkeypatch, text):
         ip("link", "set", "way0", "up")
         ip("addr", "add", f"{HOME[1]}/64", "dev", "way0", "nodad")
     assert (status, dsn) == ("offline", "4.4.0")
-    assert words.startswith("no network: ")
+    assert words.startswith("offline: ")
 
 
 def test_the_name_that_is_said_is_one_that_resolves(dns):

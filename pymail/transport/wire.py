@@ -249,7 +249,9 @@ def call(host: str, address: str, port: int, source: str, limit: float) -> Wire:
         words = f"connect to {name}:{port}: {error.strerror or error}"
         if source and error.errno == errno.EADDRNOTAVAIL:
             words += f" ({source} is not of this machine: see smtp_bind_address)"
-        kind = "offline" if network.unreachable(error) else "host"
+        kind = "host"
+        if network.unreachable(error):
+            kind, words = "offline", f"offline: {words}"
         own = failed(words, error).status  # descriptors and memory are no fault of theirs
         raise LostError(
             "4.4.1" if own == "deferred" else "4.3.0", words, kind, status=own
