@@ -134,12 +134,16 @@ class SmtpSettings:
         "text",
         "",
         "the name that is said to other servers",
-        shown="$myhostname where it has a dot, else the address of this machine",
+        shown="$myhostname where it has a dot and resolves, else the address of this machine",
         pattern=r"[^\s@/;,<>()\"\\$]*",
         wanted="the name of a host, or [address]",
     )
     inet_protocols: tuple[str, ...] = row(
-        "list", ("all",), "all, ipv4, ipv6", pattern="all|ipv4|ipv6", wanted="all, ipv4 or ipv6"
+        "list",
+        ("all",),
+        "protocols that mail is sent by",
+        pattern="all|ipv4|ipv6",
+        wanted="all, ipv4 or ipv6",
     )
     smtp_bind_address: str = row(
         "text",
@@ -156,7 +160,7 @@ class SmtpSettings:
         wanted="an IPv6 address",
     )
     smtp_mx_address_limit: int = row(
-        "number", 5, "addresses that are tried for a destination; 0 is all", high=1000
+        "number", 5, "addresses that are tried for a domain; 0 is all", high=1000
     )
     smtp_mx_session_limit: int = row(
         "number", 2, "of these, connections that get as far as a greeting; 0 is all", high=1000
