@@ -414,6 +414,14 @@ def test_nothing_in_a_message_ends_it(tmp_path, smuggled):
     assert wire_bytes.count(b"\r") == wire_bytes.count(b"\n") == wire_bytes.count(b"\r\n")
 
 
+def test_a_lone_cr_in_the_header_begins_no_field(tmp_path):
+    evil = content(b"Subject: a\rBcc: b@x.org\r\rbody\r\nTo: c\r\n", b"x\n")
+    with fake_lmtp(tmp_path / "s", LHLO=OFFERS) as server:
+        run(server.address, content=evil)
+    ((_, _, data),) = server.messages
+    assert data == b"Subject: a Bcc: b@x.org  body\r\nTo: c\r\n\r\nx\r\n"
+
+
 class _Pieces(Content):
     """A message in given pieces."""
 

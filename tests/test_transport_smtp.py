@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+import dkim as verifier
 import pytest
 from authority import Authority
 from dialogues import configured, heard, is_like, playing, read, server
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transports import content, delivery, filed
 
+from pymail import dkim
 from pymail.outcome import Outcome
 from pymail.transport import Content, Delivery, wire
 from pymail.transport.data import folded, is_long
@@ -166,9 +168,19 @@ def test_nothing_in_a_message_ends_it(tmp_path, offers, place, before, after):
     assert outcome.status == "sent"
     raw = bytes(sink.raw)
     assert raw.count(b"\r\n.\r\n") == 1
-    assert b"\r\n..\r\n" in raw
+    if place != "head":
+        assert b"\r\n..\r\n" in raw
     assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
     assert raw.endswith(b"\r\n.\r\nQUIT\r\n")
+
+
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_a_lone_cr_in_the_header_begins_no_field(tmp_path, place):
+    head = b"Subject: a\rBcc: b@x.org\r\rbody\r\nTo: c\r\n"
+    evil = content(head, b"x\n") if place == "memory" else filed(tmp_path, head, b"x\n")
+    with Sink(*FULL) as sink:
+        send(sink, delivery("", content=evil))
+    assert sink.message == b"Subject: a Bcc: b@x.org  body\r\nTo: c\r\n\r\nx\r\n"
 
 
 EVIL = [
@@ -637,3 +649,38 @@ def test_whatever_a_server_says_each_recipient_has_one_fate_and_it_is_the_true_o
             assert outcome is None or outcome.status != "sent"
         if outcome and outcome.status == "bounced":
             assert outcome.reply[0] == "5"
+
+
+ODD = b"a\rb\r\n\r\n.c\r\r\n.\n d \t\n\xff\n" + b"x" * 1200 + b"\n\n\n"
+
+
+@pytest.mark.parametrize("offers", [(), FULL])
+@pytest.mark.parametrize("body", [b"text\n", b"no end", b"", ODD, "дом\n".encode()])
+@pytest.mark.parametrize("header", [b"", "Subject: дом\n".encode(), b"X: a\rb\n"])
+def test_a_signature_holds_for_what_goes_over_the_wire(tmp_path, offers, body, header):
+    key = dkim.create(str(tmp_path), "example.net", "s1", 1024, -1)
+    record = "".join(re.findall(r'"([^"]*)"', dkim.record(key))).encode()
+    message = content(b"From: root@example.net\nTo: joe@example.org\n" + header, body)
+    with Sink(*offers) as sink:
+        config = configured(dkim_directory=str(tmp_path))
+        session = Session(server(sink.port, "example.org", mx=True), config)
+        ((_, outcome),) = session.transact([delivery("", content=message)])
+        session.quit()
+    assert outcome.status == "sent"
+    arrived = sink.message.replace(b"\r\n.", b"\r\n")
+    assert arrived.startswith(b"DKIM-Signature: ")
+    assert verifier.verify(arrived, dnsfunc=lambda *_, **__: record)
+
+
+def test_a_key_that_cannot_be_used_keeps_the_mail(tmp_path):
+    key = dkim.create(str(tmp_path), "example.net", "s1", 1024, -1)
+    os.chmod(key.path, 0o644)
+    message = content(b"From: root@example.net\n", b"x\n")
+    with Sink(*FULL) as sink:
+        config = configured(dkim_directory=str(tmp_path))
+        session = Session(server(sink.port, "example.org", mx=True), config)
+        ((_, outcome),) = session.transact([delivery("", content=message)])
+        session.quit()
+    assert (outcome.status, outcome.dsn) == ("kept", "4.3.5")
+    assert outcome.relay == f"mx.example.net[127.0.0.1]:{sink.port}"
+    assert b"MAIL" not in sink.raw

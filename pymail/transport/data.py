@@ -5,6 +5,25 @@ Lines go out with CRLF and never with a bare CR or LF, dots are stuffed after th
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from pymail.transport import Content
+
+
+def tamed(content: Content) -> Content:
+    """Return a message whose header has no lone CR: as a line end it would begin a new field.
+
+    It becomes a blank, as in Postfix.
+    """
+    if b"\r" not in content.header:
+        return content
+    header = content.header.replace(b"\r\n", b"\n").replace(b"\r", b" ")
+    return replace(content, header=header)
+
+
+def with_lf(text: bytes) -> bytes:
+    """Return a text in which every CR, LF and CRLF is an LF."""
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
 def data_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -18,8 +37,7 @@ def data_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         text = held + piece
         held = b"\r" if text.endswith(b"\r") else b""
         text = text.removesuffix(b"\r")
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        text = with_lf(text)
         if text:
             stuffed = (start + text).replace(b"\n.", b"\n..")[len(start) :]
             start = b"\n" if text.endswith(b"\n") else b""

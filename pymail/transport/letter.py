@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pymail.dkim import Signer
 from pymail.recode import ascii_header, recode
 from pymail.transport import Content
-from pymail.transport.data import data_lines, folded, is_long
+from pymail.transport.data import data_lines, folded, is_long, tamed, with_lf
 from pymail.transport.hello import Offers
 
 END = b".\r\n"
@@ -46,6 +46,7 @@ def letter(content: Content, offers: Offers, limit: int, signer: Signer | None =
     No line has more than `limit` bytes.  OSError is that of the file in which the body lies,
     MailError the signer's.
     """
+    content = tamed(content)
     if content.fd < 0:
         (text,) = content.pieces()
         size, ascii_only, long = _measured((text,), limit)
@@ -54,7 +55,7 @@ def letter(content: Content, offers: Offers, limit: int, signer: Signer | None =
         size, ascii_only, long = _measured(content.pieces(), limit)
     foreign = _is_foreign(content.header)
     if signer or long or not (ascii_only or offers.eightbit) or (foreign and not offers.utf8):
-        text = text or b"".join(content.pieces())
+        text = with_lf(text or b"".join(content.pieces()))
         if foreign and not offers.utf8:
             text = ascii_header(text)
         text = folded(recode(text, eightbit=offers.eightbit, limit=limit), limit)

@@ -16,7 +16,7 @@ from pymail.address import quote
 from pymail.replies import Reply
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept
 from pymail.transport.commands import is_speakable
-from pymail.transport.data import data_lines
+from pymail.transport.data import data_lines, tamed
 from pymail.transport.wire import LostError, dial
 
 PORT = 24
@@ -187,7 +187,7 @@ class _Peer:
             yield from ((d.number, ready.outcome(self._name, "DATA")) for d in group)
             return
         try:
-            for piece in data_lines(group[0].content.pieces()):
+            for piece in data_lines(tamed(group[0].content).pieces()):
                 self._wire.write(piece, "message body", SEND_TIME)
         except OSError as error:
             # Half a message is under way: without its dot the server drops it.

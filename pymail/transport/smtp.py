@@ -67,7 +67,7 @@ class Session:
         self._wire = wire
         # A relay that knows us signs by itself.
         direct = server.hop.mx and login is None
-        signer = Signer(config.dkim_directory) if direct else None
+        signer = (Signer(config.dkim_directory) or None) if direct else None
         self._transactions = Transactions(wire, offered, config, self.relay, signer)
 
     def transact(self, group: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:

@@ -48,7 +48,7 @@ class Transactions:
             yield from self._unreadable(group, error)
             return
         except MailError as error:
-            yield from ((delivery, kept("4.3.5", str(error))) for delivery in group)
+            yield from self._kept(group, kept("4.3.5", str(error)))
             return
         fit = []
         for delivery in group:
@@ -195,7 +195,10 @@ class Transactions:
         return replace(outcome, relay=self._relay, reply=words)
 
     def _unreadable(self, group: Sequence[Delivery], error: OSError) -> Outcomes:
-        trouble = kept("4.3.0", f"cannot read queued message: {error.strerror}")
+        words = f"cannot read queued message: {error.strerror}"
+        return self._kept(group, kept("4.3.0", words))
+
+    def _kept(self, group: Sequence[Delivery], trouble: Outcome) -> Outcomes:
         for delivery in group:
             yield delivery, replace(trouble, relay=self._relay)
 
