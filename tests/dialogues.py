@@ -18,12 +18,14 @@ each behind a line "---":
     C: TEXT              the client must say TEXT and CRLF; "*" stands for anything
     D: TEXT              the same, for a line of the message; "D" alone takes it to its dot
     tls KIND NAME...     TLS begins (see authority.py)
+    raw TEXT             the same as S!, past TLS
     hear                 the client must say something, whatever it is
     close, reset, stall  the server closes; resets; says nothing until the client goes
 
 Words may have "*" for anything; $port is the server's port.
 """
 
+import os
 import re
 import socket
 import ssl
@@ -188,6 +190,8 @@ class _Talk:
                 self._there.sendall(f"{rest}\r\n".encode())
             case "S!":
                 self._there.sendall(_plain(rest))
+            case "raw":
+                os.write(self._there.fileno(), _plain(rest))
             case "C:" | "D:":
                 self._expect(rest)
             case "D":

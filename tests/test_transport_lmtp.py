@@ -80,7 +80,7 @@ def test_dovecot_takes_many_messages_over_one_connection(real):
 def test_dovecot_takes_a_message_of_ten_megabytes(real, tmp_path):
     body = b"".join(b"%090d\n" % n for n in range(110_000))
     (outcome,) = run(real.address, "bob@x.org", content=filed(tmp_path, b"Subject: big\n", body))
-    assert outcome.status == "sent"
+    assert outcome.status == "sent", outcome
     (letter,) = [text for text in real.letters("bob") if b"Subject: big" in text]
     assert letter.partition(b"\n\n")[2] == body
 

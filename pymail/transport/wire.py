@@ -175,16 +175,19 @@ class Wire:
 
     def _pull(self, doing: str, deadline: float) -> bytes:
         """Return some bytes that came in."""
-        wait = deadline - time.monotonic()
-        if wait <= 0 or not self._poll.poll(wait * 1000):
-            raise self._late(doing)
-        try:
-            data = self._socket.recv(_ROOM)
-        except OSError as error:
-            raise self._lost(error, f"while {doing}") from None
-        if not data:
-            raise LostError("4.4.2", f"lost connection with {self.name} while {doing}")
-        return data
+        while True:
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not self._poll.poll(wait * 1000):
+                raise self._late(doing)
+            try:
+                data = self._socket.recv(_ROOM)
+            except BlockingIOError:
+                continue  # poll(2): what is readable may not be, after all
+            except OSError as error:
+                raise self._lost(error, f"while {doing}") from None
+            if not data:
+                raise LostError("4.4.2", f"lost connection with {self.name} while {doing}")
+            return data
 
     def _push(self, data: bytes, doing: str, limit: float) -> None:
         """Send `data` as it is; most often there is room for all of it."""
