@@ -1,13 +1,17 @@
 """What must change in a message for a server that takes only ASCII, or no long lines.  Pure.
 
 Each part of a MIME message (RFC 2045, 2046) that cannot go as it is becomes quoted-printable, as
-in Postfix; what decodes it gets the same bytes.  Parts that are encoded already, and lines
-outside of parts, stay; long ones among them are for data.folded().  A multipart/signed is only
-touched where a byte beyond ASCII leaves no choice: what is changed in it breaks the signature.
+in Postfix, or base64 where it is no text; what decodes it gets the same bytes.  Multiparts and
+messages (RFC 2046 5.2) must not be encoded, only what is in them.  What has no encoding (a
+preamble, a header, message/partial) stays; long lines that are left are for data.folded().
+
+A signature over a part that changes is lost; so it is when a line is cut, and the content too.
 """
 
+import base64
 import re
 from binascii import b2a_qp
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pymail import message, words
@@ -16,7 +20,11 @@ from pymail.message import Field
 DEPTH = 100
 MOST_PARTS = 10_000
 
-_boundary = re.compile(rb'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
+_boundary = re.compile(
+    rb'(?:^|[;\s])boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE
+)
+_high = re.compile(rb"[\x80-\xff]")
+_qp_pieces = re.compile(rb"(?:=[0-9A-Fa-f]{2}|.){1,25}", re.DOTALL).findall
 _WORD = r'"(?:[^"\\]|\\.)*"|[^\s"<>(),;:]+'
 _parts = re.compile(_WORD).findall
 _phrases = re.compile(rf"(?:(?:{_WORD})\s*)+").sub
@@ -26,6 +34,8 @@ _STRUCTURED = frozenset(
     for name in ("from", "sender", "reply-to", "to", "cc")
 )
 _IDENTITY = frozenset((b"", b"7bit", b"8bit", b"binary"))
+_BINARY = frozenset((b"application", b"audio", b"font", b"image", b"model", b"video"))
+_LINE = 76
 
 
 def recode(text: bytes, *, eightbit: bool, limit: int) -> bytes:
@@ -33,7 +43,7 @@ def recode(text: bytes, *, eightbit: bool, limit: int) -> bytes:
 
     `eightbit` says whether it takes bytes beyond ASCII, `limit` how many bytes of a line.
     """
-    return _Recoder(eightbit=eightbit, limit=limit).entity(text, 0)
+    return _Recoder(text, eightbit=eightbit, limit=limit).message()
 
 
 def ascii_header(text: bytes) -> bytes:
@@ -43,6 +53,8 @@ def ascii_header(text: bytes) -> bytes:
     in ASCII (an address) stays.
     """
     fields, at = message.split(text)
+    if not fields:
+        return text
     return message.join(map(_ascii_field, fields)) + text[at - 1 if text[at - 1] == 10 else at :]
 
 
@@ -81,81 +93,217 @@ class _Kind:
     typed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A message or a part: its header from `start`, its body from `body` to `end`."""
+
+    fields: list[Field]
+    start: int
+    body: int
+    end: int
+    long_head: bool
+
+
+class _Ahead:
+    """The next place of some kind.  Asked for from left to right, no byte is looked at twice."""
+
+    def __init__(self, find: Callable[[int], int]) -> None:
+        self._find = find
+        self._at = -1
+
+    def within(self, start: int, end: int) -> bool:
+        """Say whether there is one between `start` and `end`."""
+        if self._at < start:
+            self._at = self._find(start)
+        return self._at < end
+
+
 class _Recoder:
-    def __init__(self, *, eightbit: bool, limit: int) -> None:
-        self._eightbit = eightbit
+    """Goes once through a message; all places are offsets, since parts nest and may be large."""
+
+    def __init__(self, data: bytes, *, eightbit: bool, limit: int) -> None:
+        self._data = data
+        self._seven = not eightbit
         self._limit = limit
         self._parts = 0
+        self._out: list[bytes] = []
+        ascii_only = eightbit or data.isascii()
+        self._eight = _Ahead(self._without if ascii_only else self._next_eight)
+        self._long = _Ahead(self._next_long)
 
-    def entity(self, data: bytes, depth: int) -> bytes:
-        """Return a message or a part, encoded where it must be."""
+    def message(self) -> bytes:
+        """Return the whole message as it can go."""
+        self._entity(0, len(self._data), 0, b"text/plain")
+        return b"".join(self._out)
+
+    def _entity(self, start: int, end: int, depth: int, default: bytes) -> None:
+        """Write a message or a part, of type `default` where it has none."""
         self._parts += 1
-        if depth > DEPTH or self._parts > MOST_PARTS or not self._is_unfit(data):
-            return data
-        if data.lstrip(b">").startswith(b"From "):  # no header, and no mbox either
-            fields, at = list[Field](), 0
-        else:
-            fields, at = message.split(data)
-        head, body = data[:at], data[at:]
-        kind = _kind(fields)
+        if depth > DEPTH or self._parts > MOST_PARTS or not self._is_unfit(start, end):
+            self._copy(start, end)
+            return
+        part = self._part(start, end)
+        kind = _kind(part.fields, default)
         if kind.main == b"multipart" and kind.boundary:
-            if kind.sub == b"signed" and (self._eightbit or data.isascii()):
-                return data
-            return self._relabelled(fields, head) + self._parts_of(body, kind.boundary, depth)
-        if (kind.main, kind.sub) == (b"message", b"rfc822") and kind.encoding in _IDENTITY:
-            return self._relabelled(fields, head) + self.entity(body, depth + 1)
-        if kind.encoding not in _IDENTITY or not self._is_unfit(body):
-            return data
-        return _encoded(fields, body, kind, top=depth == 0)
+            self._head(part, self._label(kind))
+            self._multipart(part, kind, depth)
+        elif (kind.main, kind.sub) == (b"message", b"rfc822") and kind.encoding in _IDENTITY:
+            self._head(part, self._label(kind))
+            self._entity(part.body, end, depth + 1, b"text/plain")
+        elif _is_encodable(kind) and self._is_unfit(part.body, end):
+            self._leaf(part, kind, top=depth == 0)
+        else:
+            self._head(part, {})
+            self._copy(part.body, end)
 
-    def _is_unfit(self, data: bytes) -> bool:
-        if not self._eightbit and not data.isascii():
-            return True
-        return any(len(line) > self._limit for line in data.split(b"\n"))
-
-    def _parts_of(self, body: bytes, boundary: bytes, depth: int) -> bytes:
-        """Return the body of a multipart with each of its parts fit to be sent."""
-        out, part, inside = list[bytes](), list[bytes](), False
-        opening, closing = b"--" + boundary, b"--" + boundary + b"--"
-        for line in body.split(b"\n"):
-            bare = line.rstrip(b" \t")
-            if bare not in (opening, closing):
-                part.append(line)
-                continue
+    def _multipart(self, whole: _Part, kind: _Kind, depth: int) -> None:
+        """Write the body of a multipart with each of its parts fit to be sent."""
+        default = b"message/rfc822" if kind.sub == b"digest" else b"text/plain"
+        at, end, inside = whole.body, whole.end, False
+        for line, after, closing in self._delimiters(at, end, kind.boundary):
+            cut = max(at, line - 1)  # the line end before it belongs to the delimiter
             if inside:
-                out.append(self.entity(b"\n".join(part), depth + 1))
+                self._entity(at, cut, depth + 1, default)
             else:
-                out += part
-            out.append(line)
-            part, inside = [], bare == opening
-        rest = b"\n".join(part)
-        if part:  # the last part was never closed, or this is what follows it
-            out.append(self.entity(rest, depth + 1) if inside else rest)
-        return b"\n".join(out)
+                self._copy(at, cut)
+            self._copy(cut, after)
+            at, inside = after, not closing
+        if inside:  # it was never closed
+            self._entity(at, end, depth + 1, default)
+        else:
+            self._copy(at, end)
 
-    def _relabelled(self, fields: list[Field], head: bytes) -> bytes:
-        """Return the header of parts that are no longer 8-bit, if they were called so."""
-        if self._eightbit or not message.values(fields, b"content-transfer-encoding"):
-            return head
-        return _with(fields, {b"content-transfer-encoding": b"7bit"})
+    def _delimiters(self, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
+        """Yield where each delimiter is, what follows it, and whether it is the closing one."""
+        data, sign = self._data, b"\n--" + boundary
+        at = data.find(sign, start - 1, end)
+        while at >= 0 and self._parts <= MOST_PARTS:
+            self._parts += 1  # also what only looks like one costs its time
+            stop = data.find(b"\n", at + 1, end)
+            stop = end if stop < 0 else stop
+            rest = data[at + len(sign) : stop].rstrip(b" \t\r")
+            if rest in (b"", b"--"):
+                yield at + 1, min(stop + 1, end), rest == b"--"
+            if rest == b"--":
+                return
+            at = data.find(sign, stop, end)
+
+    def _leaf(self, part: _Part, kind: _Kind, *, top: bool) -> None:
+        """Write a part that has no parts, encoded."""
+        text = self._data[part.body : part.end]
+        new: dict[bytes, bytes] = {}
+        if kind.encoding == b"quoted-printable":
+            text = _mended_qp(text)
+        elif kind.encoding == b"base64":
+            text = _wrapped(text)
+        elif kind.encoding in _IDENTITY:
+            if top and not message.values(part.fields, b"mime-version"):
+                new[b"MIME-Version"] = b"1.0"
+            if not kind.typed and not text.isascii():
+                new[b"Content-Type"] = b"text/plain; charset=" + _charset(text)
+            as_base64 = kind.main in _BINARY
+            new[b"Content-Transfer-Encoding"] = b"base64" if as_base64 else b"quoted-printable"
+            text = _base64(text) if as_base64 else _qp(text)
+        self._head(part, new)
+        self._out.append(text)
+
+    def _head(self, part: _Part, new: dict[bytes, bytes]) -> None:
+        """Write a header, its empty line included, in which the fields `new` have these values."""
+        if not new and not part.long_head:
+            self._copy(part.start, part.body)
+            return
+        names = {name.lower() for name in new}
+        lines = [
+            _folded(field.raw, self._limit) for field in part.fields if field.name not in names
+        ]
+        lines += [name + b": " + value for name, value in new.items()]
+        self._out += [b"\n".join(lines), b"\n\n" if lines else b"\n"]
+
+    def _label(self, kind: _Kind) -> dict[bytes, bytes]:
+        """Return what is to be said of parts that are no longer 8-bit, if they were called so."""
+        if self._seven and kind.encoding in (b"8bit", b"binary"):
+            return {b"Content-Transfer-Encoding": b"7bit"}
+        return {}
+
+    def _part(self, start: int, end: int) -> _Part:
+        head = self._data[start : min(end, start + 2 * message.HEADER_LIMIT)]
+        if head.lstrip(b">").startswith(b"From "):
+            return _Part([], start, start, end, long_head=False)  # no header, and no mbox either
+        fields, length = message.split(head)
+        body = start + length
+        return _Part(fields, start, body, end, long_head=self._long.within(start, body))
+
+    def _is_unfit(self, start: int, end: int) -> bool:
+        return self._eight.within(start, end) or self._long.within(start, end)
+
+    def _without(self, _start: int) -> int:
+        return len(self._data)
+
+    def _next_eight(self, start: int) -> int:
+        found = _high.search(self._data, start)
+        return found.start() if found else len(self._data)
+
+    def _next_long(self, start: int) -> int:
+        data, last = self._data, len(self._data) - self._limit
+        while start < last:
+            end = data.rfind(b"\n", start, start + self._limit + 1)
+            if end < 0:
+                return start
+            start = end + 1
+        return len(data)
+
+    def _copy(self, start: int, end: int) -> None:
+        self._out.append(self._data[start:end])
 
 
-def _encoded(fields: list[Field], body: bytes, kind: _Kind, *, top: bool) -> bytes:
-    """Return a part as quoted-printable."""
-    new = {b"content-transfer-encoding": b"quoted-printable"}
-    if not kind.typed and not body.isascii():
-        new[b"content-type"] = b"text/plain; charset=" + _charset(body)
-    if top and not message.values(fields, b"mime-version"):
-        new[b"mime-version"] = b"1.0"
-    return _with(fields, new) + b2a_qp(body, quotetabs=False, istext=True)
+def _is_encodable(kind: _Kind) -> bool:
+    """Say whether a body of this kind may be encoded (RFC 2046 5.2, RFC 6532 3.7)."""
+    return kind.main not in (b"multipart", b"message") or kind.sub.startswith(b"global")
 
 
-def _with(fields: list[Field], new: dict[bytes, bytes]) -> bytes:
-    """Return a header, its empty line included, in which the fields `new` have these values."""
-    kept = [field.raw for field in fields if field.name not in new]
-    added = [name.title() + b": " + value for name, value in new.items()]
-    lines = b"".join(raw + b"\n" for raw in [*kept, *added]).replace(b"Mime-V", b"MIME-V")
-    return lines + b"\n"
+def _qp(text: bytes) -> bytes:
+    """Return a text as quoted-printable; its line ends stay line ends."""
+    return b"\n".join([b2a_qp(line, istext=False) for line in text.split(b"\n")])
+
+
+def _base64(data: bytes) -> bytes:
+    """Return bytes as base64: the very bytes that were given, LF and not CRLF."""
+    lines = base64.encodebytes(data)
+    return lines if data.endswith(b"\n") else lines.removesuffix(b"\n")
+
+
+def _mended_qp(text: bytes) -> bytes:
+    """Return quoted-printable that is only ASCII, in short lines, and decodes to the same."""
+    text = _high.sub(lambda found: b"=%02X" % found[0][0], text)
+    lines = (_qp_pieces(line) if len(line) > _LINE else [line] for line in text.split(b"\n"))
+    return b"\n".join([b"=\n".join(line) for line in lines])
+
+
+def _wrapped(text: bytes) -> bytes:
+    """Return base64 in short lines."""
+    lines = text.split(b"\n")
+    return b"\n".join([line[i : i + _LINE] for line in lines for i in _steps(line)])
+
+
+def _steps(line: bytes) -> range:
+    return range(0, max(len(line), 1), _LINE)
+
+
+def _folded(raw: bytes, limit: int) -> bytes:
+    """Return a field with its long lines folded at blanks, as far as there are any."""
+    if len(raw) <= limit:
+        return raw
+    lines = []
+    for whole in raw.split(b"\n"):
+        line = whole
+        while len(line) > limit:
+            cut = max(line.rfind(b" ", 1, limit + 1), line.rfind(b"\t", 1, limit + 1))
+            if cut < 0 or not line[:cut].strip() or not line[cut:].strip():
+                break
+            lines.append(line[:cut])
+            line = line[cut:]
+        lines.append(line)
+    return b"\n".join(lines)
 
 
 def _charset(body: bytes) -> bytes:
@@ -166,9 +314,9 @@ def _charset(body: bytes) -> bytes:
     return b"utf-8"
 
 
-def _kind(fields: list[Field]) -> _Kind:
+def _kind(fields: list[Field], default: bytes) -> _Kind:
     types = message.values(fields, b"content-type")
-    value = types[0].replace(b"\n", b" ").strip() if types else b"text/plain"
+    value = types[0].replace(b"\n", b" ").strip() if types else default
     main, _, rest = value.partition(b"/")
     sub = rest.partition(b";")[0].strip()
     found = _boundary.search(value)
