@@ -185,6 +185,16 @@ def test_a_server_that_is_not_in_the_mta_sts_policy_is_not_even_called(authority
     assert caught.value.outcome.relay == "mx.example.net[127.0.0.1]:1"
 
 
+@pytest.mark.parametrize(
+    "name", [f"{'x' * 64}.example", ".example", "a..example", "a\0b", "ё" * 64]
+)
+def test_a_strange_name_of_an_mx_is_no_name_for_tls(authority, name):
+    there = {"hop": "example.org", "mx": True, "name": name}
+    assert not deliver(authority, "good", "mx.example.net", **there)
+    why = deliver(authority, "good", "mx.example.net", smtp_tls_security_level="verify", **there)
+    assert "its certificate is for mx.example.net, not for " in why
+
+
 def test_an_address_is_a_name_of_a_certificate_too(authority):
     there = {"hop": "127.0.0.1", "name": "127.0.0.1", "smtp_tls_security_level": "secure"}
     assert not deliver(authority, "good", "127.0.0.1", **there)

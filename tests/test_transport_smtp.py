@@ -243,6 +243,15 @@ def test_a_domain_with_brackets_or_blanks_is_refused():
     assert sink.raw.count(b"RCPT TO") == 1
 
 
+@pytest.mark.parametrize("offers", [(), FULL])
+def test_an_outcome_tells_who_has_the_message_and_who_reports_its_success(offers):
+    with Sink(*offers) as sink:
+        (outcome,) = send(sink, delivery(""))
+    relay = f"mx.example.net[127.0.0.1]:{sink.port}"
+    words = "250 2.0.0 queued"
+    assert outcome == Outcome("sent", "2.0.0", words, relay, words, passed=bool(offers))
+
+
 def test_two_round_trips_are_enough_for_a_message():
     with Sink(*FULL) as sink, counted() as writes:
         send(sink, delivery("", number=0), delivery("", number=1, recipient="b@x.org"))

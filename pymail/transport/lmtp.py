@@ -16,8 +16,9 @@ from pymail.address import quote
 from pymail.replies import Reply
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, kept
 from pymail.transport.commands import is_speakable
+from pymail.transport.connect import dial
 from pymail.transport.data import data_lines, tamed
-from pymail.transport.wire import LostError, dial
+from pymail.transport.wire import LostError
 
 PORT = 24
 MOST_RECIPIENTS = 50

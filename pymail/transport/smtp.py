@@ -15,9 +15,11 @@ from pymail.nexthop import NextHop
 from pymail.replies import Reply
 from pymail.transport import Delivery, Login, Outcome
 from pymail.transport.auth import log_in
+from pymail.transport.connect import call
 from pymail.transport.hello import Offers, offers
 from pymail.transport.transaction import Transactions
-from pymail.transport.wire import LostError, Wire, call
+from pymail.transport.tunnel import Tunnel
+from pymail.transport.wire import LostError, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Session:
                 offered = self._start_tls(wire, offered, policy)
             if self._login:
                 log_in(wire, offered, config, self._login, secret=wire.secured)
-        except LostError:
+        except BaseException:
             wire.close()
             raise
         return wire, offered
@@ -163,7 +165,7 @@ class Session:
         """Do the handshake of TLS, and see that the server is the right one."""
         config = self._config
         try:
-            tunnel = tls.Tunnel(config, policy, self._server.name)
+            tunnel = Tunnel(config, policy, self._server.name)
         except OSError as error:
             place = config.smtp_tls_CAfile or config.smtp_tls_CApath
             words = f"cannot read the authorities in {place}: {error.strerror}"

@@ -123,7 +123,8 @@ class Transactions:
         """Return a function that returns the next reply; with pipelining all is sent at once."""
         wire = self._wire
         if not wire.idle:
-            raise LostError("4.5.0", f"host {wire.name} said what it was not asked for")
+            said = wire.reply("MAIL FROM", self._config.smtp_mail_timeout).words  # or it was 421
+            raise LostError("4.5.0", f"host {wire.name} said without being asked: {said}")
         if self._offers.pipelining:
             wire.write(b"".join(commands), "MAIL FROM", self._config.smtp_mail_timeout)
             return wire.reply
