@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transports import content, delivery, filed
 
-from pymail import dkim
+from pymail import dkim, network
 from pymail.outcome import Outcome
 from pymail.transport import Content, Delivery, wire
 from pymail.transport.data import folded, is_long
@@ -355,16 +355,16 @@ def suppress_connections(port: int) -> Iterator[None]:
         there.close()
 
 
-@pytest.mark.parametrize("kind", ["ENETUNREACH", "ENETDOWN"])
-def test_no_way_to_the_network_is_told_apart(monkeypatch, kind):
-    number = getattr(errno, kind)
-
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.ENETDOWN])
+@pytest.mark.parametrize(("online", "kind"), [(False, "offline"), (True, "host")])
+def test_no_way_to_the_network_is_told_apart(monkeypatch, number, online, kind):
     def nowhere(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(socket, "create_connection", nowhere)
+    monkeypatch.setattr(network, "online", lambda: online)
     found = lost(server(25))
-    assert (found.kind, found.outcome.status, found.outcome.dsn) == ("offline", "deferred", "4.4.1")
+    assert (found.kind, found.outcome.status, found.outcome.dsn) == (kind, "deferred", "4.4.1")
 
 
 @pytest.mark.parametrize("kind", ["EMFILE", "ENFILE", "ENOMEM"])
