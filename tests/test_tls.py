@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from authority import Authority
 from dialogues import configured, playing, read, server
-from harness import DATA
+from harness import DATA, needs
 
 from pymail import tls
 from pymail.nexthop import parse
@@ -209,6 +209,7 @@ def test_without_a_file_of_authorities_the_machines_count(authority):
 
 
 def test_a_directory_of_authorities_is_used(authority, tmp_path):
+    needs("openssl")
     (tmp_path / "ca.pem").write_bytes(authority.file.read_bytes())
     subprocess.run(["openssl", "rehash", tmp_path], check=True)
     settings = {
