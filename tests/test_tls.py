@@ -159,6 +159,16 @@ def test_a_certificate_is_asked_for_where_that_was_asked(authority, kind, names,
         assert not why
 
 
+@pytest.mark.parametrize(("kind", "alert"), [("strange", "unknown ca"), ("expired", "expired")])
+def test_a_server_is_told_what_is_wrong_with_its_certificate(authority, kind, alert):
+    talk = read(DATA / "dialogues" / f"tls-{kind}.txt").talks[0]
+    config = configured(smtp_tls_CAfile=str(authority.file), smtp_tls_security_level="secure")
+    with playing([[*talk, "hear"]], authority) as player, pytest.raises(LostError):
+        Session(server(player.port), config)
+    (mistake,) = player.mistakes
+    assert f"alert {alert}" in mistake.lower().replace("certificate ", "").replace("_", " ")
+
+
 def test_a_forged_mx_is_found_out_at_level_secure_only(authority):
     there = {"hop": "example.org", "mx": True, "name": "mx.evil.example"}
     certificate = ("good", "mx.evil.example")

@@ -41,6 +41,10 @@ class Tunnel:
         check(self._policy, certificate, der)
         return self._goes.read(), True
 
+    def rest(self) -> bytes:
+        """Return the alert that tells a server why its certificate does not do."""
+        return self._goes.read()
+
     def seal(self, data: bytes) -> bytes:
         """Return `data` encrypted."""
         try:

@@ -5,6 +5,7 @@ takes what it is sent one byte a minute.  While we write, what the server says i
 pipelining neither side waits for the other to read.
 """
 
+import contextlib
 import select
 import socket
 import time
@@ -54,6 +55,10 @@ class Tunnel(Protocol):
         """Take what came from the peer; return what to send, and whether it stands."""
         ...
 
+    def rest(self) -> bytes:
+        """Return what is to be sent where that came to nothing."""
+        ...
+
     def seal(self, data: bytes) -> bytes:
         """Return `data` as it is sent."""
         ...
@@ -101,7 +106,17 @@ class Wire:
         self._socket.close()
 
     def secure(self, tunnel: Tunnel, limit: float) -> None:
-        """Talk through `tunnel` from here on.  OSError is the tunnel's."""
+        """Talk through `tunnel` from here on.  OSError and others are the tunnel's."""
+        try:
+            self._shake(tunnel, limit)
+        except Exception:
+            with contextlib.suppress(LostError):
+                self._send(tunnel.rest(), "parting")  # an alert, which says why
+            raise
+        self._tunnel = tunnel
+        self._buffer = tunnel.unseal(b"")
+
+    def _shake(self, tunnel: Tunnel, limit: float) -> None:
         deadline = time.monotonic() + limit
         what = "performing the TLS handshake"
         data, done = tunnel.shake(b"")
@@ -109,11 +124,9 @@ class Wire:
             if data:
                 self._push(data, what, limit)
             if done:
-                break
+                return
             heard, self._buffer = self._buffer, b""
             data, done = tunnel.shake(heard or self._pull(what, deadline))
-        self._tunnel = tunnel
-        self._buffer = tunnel.unseal(b"")
 
     def write(self, data: bytes, what: str, limit: float = REPLY_TIME) -> None:
         """Send all of `data`; `what` tells a person what it is."""
