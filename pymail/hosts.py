@@ -111,17 +111,16 @@ def _exchanged(hop: NextHop, config: Config, cache: str) -> list[Server]:
     if not domain:
         words = _NOT_FOUND.format(hop.host, "MX", "no name that can exist")
         raise UnresolvedError(bounced("5.1.2", words))
-    until = names.deadline()
     obeys = config.smtp_tls_mta_sts and not _is_ordered(hop, config)
     asked = [(domain, "MX"), *([mtasts.question(domain)] if obeys else [])]
-    records = _exchangers(hop, domain, names.ask_all(asked, until)[0])
+    records = _exchangers(hop, domain, names.ask_all(asked, names.deadline())[0])
     patterns = mtasts.policy(domain, config, cache, int(time.time())) if obeys else ()
     if patterns:
         records = [record for record in records if mtasts.matches(record[1], patterns)]
         if not records:
             words = f"no mail exchanger of {hop.host} is one that its MTA-STS policy allows"
             raise UnresolvedError(deferred("4.7.5", words))
-    places = _places(hop, records, config, until)
+    places = _places(hop, records, config, names.deadline())
     return [Server(name, address, hop.port, hop, patterns) for name, address in places]
 
 

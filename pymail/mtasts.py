@@ -12,7 +12,6 @@ What is known of a domain is kept in a directory, one file a domain, JSON:
     failed            seconds: when it could last not be read; with "id" "", there is none yet
 """
 
-import http.client
 import json
 import os
 import re
@@ -139,6 +138,8 @@ def _fetch(domain: str, config: Config) -> str:
 
 
 def _got(domain: str, config: Config) -> str:
+    import http.client  # noqa: PLC0415  (few domains have a policy)
+
     try:
         context = ssl.create_default_context(
             cafile=config.smtp_tls_CAfile or None, capath=config.smtp_tls_CApath or None

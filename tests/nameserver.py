@@ -5,8 +5,9 @@ import shutil
 import socket
 import subprocess
 import textwrap
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import PATH, needs
@@ -114,6 +115,29 @@ def ask_here(*addresses: str) -> None:
     path.unlink(missing_ok=True)
     servers = "".join(f"nameserver {address}\n" for address in addresses or (ADDRESS,))
     path.write_text(f"{servers}options timeout:1 attempts:1\n")
+
+
+@contextlib.contextmanager
+def lying(answer: Callable[[bytes], bytes], address: str = ADDRESS) -> Iterator[None]:
+    """Answer each question as a function says, by UDP; nobody answers by TCP."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                asked, peer = there.recvfrom(4096)
+                there.sendto(answer(asked), peer)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.bind((address, 53))
+        there.settimeout(0.1)
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(10)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from dialogues import configured
 from harness import needs
-from nameserver import BROKEN, NameServer, ask_here, deaf, name_server
+from nameserver import BROKEN, NameServer, ask_here, deaf, lying, name_server
 
 from pymail import hosts, names, nexthop
 from pymail.hosts import UnresolvedError
@@ -213,6 +213,45 @@ def test_a_silent_name_server_is_a_reason_to_wait(online, monkeypatch):
     with deaf("127.0.0.54"):
         assert refused("good.test")[:2] == ("deferred", "4.4.3")
         assert refused("[nosuch.good.test]")[:2] == ("deferred", "4.4.3")
+
+
+def record(data: bytes, *, kind: int = 15, name: bytes = b"\xc0\x0c") -> bytes:
+    """Return an answer's record as it goes over the wire."""
+    size = len(data).to_bytes(2, "big")
+    return name + kind.to_bytes(2, "big") + b"\0\1\0\0\0\x3c" + size + data
+
+
+def head(asked: bytes, flags: int = 0x8180, count: int = 1) -> bytes:
+    """Return the beginning of an answer, with the question."""
+    return asked[:2] + flags.to_bytes(2, "big") + b"\0\1" + count.to_bytes(2, "big") + asked[8:]
+
+
+LIES = {
+    "nothing": lambda _: b"",
+    "garbage": lambda _: b"\xff" * 100,
+    "the question": lambda asked: asked,
+    "another number": lambda asked: b"\0\0" + head(asked, count=0)[2:],
+    "another question": lambda asked: head(asked, count=0).replace(b"good", b"evil"),
+    "no question": lambda asked: asked[:2] + b"\x81\x80" + bytes(8),
+    "refusal": lambda asked: head(asked, 0x8185, 0),
+    "not implemented": lambda asked: head(asked, 0x8184, 0),
+    "format error": lambda asked: head(asked, 0x8181, 0),
+    "truncated": lambda asked: head(asked, 0x8380, 0),
+    "less than said": lambda asked: head(asked, count=9) + record(b"\0\x0a\0"),
+    "a name in a circle": lambda asked: head(asked) + record(b"\0\x0a\xc0\x28", name=b"\xc0\x1b"),
+    "a short MX": lambda asked: head(asked) + record(b"\0"),
+    "a long label": lambda asked: head(asked) + record(b"\0\x0a\x7f" + b"a" * 127 + b"\0"),
+    "an alias of itself": lambda asked: head(asked) + record(b"\xc0\x0c", kind=5),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_name_server_that_talks_nonsense_is_a_reason_to_wait(online, monkeypatch, lie):
+    monkeypatch.setattr(names, "LIFETIME", 1)
+    ask_here("127.0.0.56")
+    names.forget()
+    with lying(LIES[lie], "127.0.0.56"):
+        assert refused("good.test")[:2] == ("deferred", "4.4.3")
 
 
 def test_a_name_server_that_is_not_there_is_a_reason_to_wait(online, monkeypatch):

@@ -55,10 +55,9 @@ def serving(site: Site, context: ssl.SSLContext, port: int = 443) -> Iterator[No
             self.send_header("Location", "https://mta-sts.good.test/moved")
             self.end_headers()
             with contextlib.suppress(OSError):
-                for each in site.text:
-                    self.wfile.write(each.encode()) if site.pause else None
+                for piece in site.text if site.pause else [site.text]:
+                    self.wfile.write(piece.encode())
                     time.sleep(site.pause)
-                self.wfile.write(b"" if site.pause else site.text.encode())
 
         def log_message(self, *_: object) -> None:
             pass
