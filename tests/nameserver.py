@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import PATH, needs
 
 ADDRESS = "127.0.0.53"
+RESOLVER = Path("/etc/resolv.conf")
 BROKEN = None
 """The text of a zone that the server cannot read: whatever it is asked there, SERVFAIL."""
 
@@ -103,18 +104,20 @@ def name_server(
 ) -> Iterator[NameServer]:
     """Run a name server; only in a machine of the test's own is its port free."""
     server = NameServer(place, zones, addresses=addresses, within=within)
+    before = RESOLVER.read_bytes() if RESOLVER.exists() else b""
     try:
         yield server
     finally:
         server.stop()
+        if RESOLVER.exists() and RESOLVER.read_bytes() != before:
+            RESOLVER.write_bytes(before)
 
 
 def ask_here(*addresses: str) -> None:
     """Let this machine, which is a private one, ask these name servers."""
-    path = Path("/etc/resolv.conf")
-    path.unlink(missing_ok=True)
+    RESOLVER.unlink(missing_ok=True)
     servers = "".join(f"nameserver {address}\n" for address in addresses or (ADDRESS,))
-    path.write_text(f"{servers}options timeout:1 attempts:1\n")
+    RESOLVER.write_text(f"{servers}options timeout:1 attempts:1\n")
 
 
 @contextlib.contextmanager

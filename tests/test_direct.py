@@ -1,13 +1,17 @@
 """Mail that goes directly to its domain, in system mode: what DNS says becomes of the message."""
 
+import contextlib
 import json
 import pwd
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from authority import Authority
-from harness import needs
+from harness import letters, needs
 from machine import SPOOL, Machine
 from nameserver import BROKEN, ask_here, deaf, name_server
 from test_mtasts import GOOD, NOW, Site, announced, serving, zone
@@ -34,6 +38,7 @@ def direct(machine, tmp_path) -> Iterator[Machine]:
     needs("ip")
     zones = {
         "good.test": zone(announced("one")),
+        "far.test": "@ MX 10 dead\n@ MX 20 mx\ndead A 192.0.2.77\nmx A 192.0.2.1",
         "other.test": "mx A 192.0.2.2",
         "null.test": "@ MX 0 .",
         "broken.test": BROKEN,
@@ -41,9 +46,20 @@ def direct(machine, tmp_path) -> Iterator[Machine]:
     with name_server(tmp_path / "dns", zones):
         ask_here()
         ip(*WAY)
-        machine.config("default_transport = 'smtp'\nsmtp_connect_timeout = 1\n")
+        machine.config("default_transport = 'smtp'\n")
         yield machine
-        ip("link del way4")
+        # It goes with the network at its other end.
+        subprocess.run(["ip", "link", "del", "way4"], capture_output=True, check=False)
+
+
+@pytest.fixture
+def authority(direct) -> Authority:
+    """An authority that the machine trusts."""
+    place = direct.home("alice") / "ca"
+    place.mkdir()
+    authority = Authority(place)
+    direct.config(f"default_transport = 'smtp'\nsmtp_tls_CAfile = '{authority.file}'\n")
+    return authority
 
 
 def waiting(machine: Machine) -> list[str]:
@@ -66,6 +82,71 @@ def test_mail_for_a_domain_that_takes_none_comes_back(direct, domain, dsn, words
     assert f"Status: {dsn}".encode() in bounce.data
     assert words.encode() in bounce.data.replace(b"\n    ", b" ")
     assert direct.queue() == []
+
+
+@contextlib.contextmanager
+def far(mailbox: Path, *options: str) -> Iterator[None]:
+    """Run a server of aiosmtpd at 192.0.2.1, in a network of its own at the other end."""
+    needs("unshare", "nsenter")
+    there = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+    enter = ["nsenter", "--net", "--target", str(there.pid)]
+    while (
+        Path(f"/proc/{there.pid}/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+    ):
+        time.sleep(0.01)
+    ip(f"link set way5 netns {there.pid}")
+    for words in ("addr add 192.0.2.1/24 dev way5", "link set way5 up"):
+        subprocess.run([*enter, "ip", *words.split()], check=True)
+    server = subprocess.Popen(
+        [
+            *(*enter, sys.executable, "-m", "aiosmtpd", "-n", "-l", "192.0.2.1:25"),
+            *(*options, "-c", "aiosmtpd.handlers.Mailbox", str(mailbox)),
+        ]
+    )
+    try:
+        for _ in range(200):
+            listening = [*enter, "cat", "/proc/net/tcp"]
+            if ":0019 " in subprocess.run(listening, stdout=-1, text=True, check=True).stdout:
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        for each in (server, there):
+            each.terminate()
+            each.wait(30)
+
+
+def test_mail_goes_to_the_first_exchanger_that_answers(direct, tmp_path):
+    direct.send("alice", LETTER, "joe@far.test")
+    with far(tmp_path / "mailbox"):
+        direct.flush()
+        assert direct.queue() == [], waiting(direct)
+    (letter,) = letters(tmp_path / "mailbox")
+    assert letter.values("X-RcptTo") == ["joe@far.test"]
+    assert letter.values("X-MailFrom") == ["alice@example.net"]
+
+
+def test_mail_goes_by_tls_to_a_server_of_the_policy(direct, authority, tmp_path):
+    direct.send("alice", LETTER, "joe@good.test")
+    pem = str(authority.pem("good", "mx.good.test"))
+    policy = serving(Site(), authority.context("good", "mta-sts.good.test"))
+    with policy, far(tmp_path / "mailbox", "--tlscert", pem, "--tlskey", pem):
+        direct.flush()
+        assert direct.queue() == [], waiting(direct)
+    assert len(letters(tmp_path / "mailbox")) == 1
+
+
+def test_mail_does_not_go_to_a_server_of_the_policy_that_cannot_prove_itself(
+    direct, authority, tmp_path
+):
+    direct.send("alice", LETTER, "joe@good.test")
+    site = Site(GOOD.replace("*.other.test", "no.test"))
+    policy = serving(site, authority.context("good", "mta-sts.good.test"))
+    with policy, far(tmp_path / "mailbox"):
+        direct.flush()
+    (reason,) = waiting(direct)
+    assert "TLS is required, but was not offered by host mx.good.test[192.0.2.1]" in reason
+    assert letters(tmp_path / "mailbox") == []
 
 
 def test_mail_waits_where_dns_fails(direct):
@@ -93,14 +174,7 @@ def test_mail_for_an_address_is_not_tried_without_a_network(direct):
     assert reason == "offline: connect to 198.51.100.1[198.51.100.1]:25: Network is unreachable"
 
 
-def test_a_policy_is_kept_by_who_speaks_with_the_network(direct, tmp_path):
-    place = direct.home("alice") / "ca"
-    place.mkdir()
-    authority = Authority(place)
-    direct.config(
-        f"default_transport = 'smtp'\nsmtp_connect_timeout = 1\n"
-        f"smtp_tls_CAfile = '{authority.file}'\n"
-    )
+def test_a_policy_is_kept_by_who_speaks_with_the_network(direct, authority):
     site = Site(GOOD.replace("mx: mx.good.test", "mx: no.good.test").replace("*.", "no."))
     direct.send("alice", LETTER, "joe@good.test")
     with serving(site, authority.context("good", "mta-sts.good.test")):
