@@ -132,7 +132,10 @@ def _fetch(domain: str, config: Config) -> str:
     thread = threading.Thread(
         target=lambda: texts.append(_got(domain, config)), name="mta-sts", daemon=True
     )
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # this process has as many as it may have
+        return ""
     thread.join(FETCH_TIME)
     return texts[0] if texts else ""
 

@@ -122,10 +122,15 @@ def ask_all(questions: Sequence[Question], until: float) -> list[Answer]:
     count = min(len(questions), MOST_TOGETHER) or 1
     shares = [range(first, len(questions), count) for first in range(count)]
     threads = [threading.Thread(target=work, args=(share,), daemon=True) for share in shares[1:]]
-    for thread in threads:
-        thread.start()
+    begun = []
+    for thread, share in zip(threads, shares[1:], strict=True):
+        try:
+            thread.start()
+            begun.append(thread)
+        except RuntimeError:  # this process has as many as it may have
+            work(share)
     work(shares[0])
-    for thread in threads:
+    for thread in begun:
         thread.join(max(until - time.monotonic(), 0) + 1)
     return answers
 

@@ -3,12 +3,14 @@
 import re
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from dialogues import configured
 from harness import needs
-from nameserver import BROKEN, NameServer, ask_here, deaf, lying, name_server
+from nameserver import BROKEN, RESOLVER, NameServer, ask_here, deaf, lying, name_server
 
 from pymail import hosts, names, nexthop
 from pymail.hosts import UnresolvedError
@@ -259,6 +261,28 @@ def test_a_name_server_that_is_not_there_is_a_reason_to_wait(online, monkeypatch
     ask_here("127.0.0.55")
     names.forget()
     assert refused("good.test")[:2] == ("deferred", "4.4.3")
+
+
+@pytest.mark.parametrize("text", [None, "", "nameserver nonsense\n", "search good.test\n"])
+def test_without_a_name_server_that_of_this_machine_is_asked(dns, text):
+    RESOLVER.unlink()
+    if text is not None:
+        RESOLVER.write_text(text)
+    with lying(lambda asked: head(asked) + record(b"\xc6\x33\x64\1", kind=1), "127.0.0.1"):
+        answer = names.ask("one.good.test", "A", names.deadline())
+    assert answer.records == ("198.51.100.1",)
+
+
+def test_who_has_no_time_left_asks_nobody(dns):
+    assert names.ask("one.good.test", "A", time.monotonic()).fault == "silent"
+
+
+def test_without_threads_questions_are_asked_one_after_another(dns, monkeypatch):
+    def none(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    assert addresses("both.test", smtp_mx_address_limit=0)[4] == "192.0.2.23"
 
 
 def test_a_second_name_server_is_asked(dns):
