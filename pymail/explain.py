@@ -11,6 +11,7 @@ from pymail import address
 from pymail.aliases import Entry
 from pymail.errors import DataError
 from pymail.identity import Identity
+from pymail.keys import Found, Key
 from pymail.route import Lines, Router, Target, World
 
 WORDS = {
@@ -57,8 +58,8 @@ class Limited:
         """Return an include file."""
         return self._world.include(path, reader)
 
-    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
-        """Return the first of the keys that is in the table of a setting, and its value."""
+    def lookup(self, setting: str, keys: Iterator[Key]) -> Found | None:
+        """Return the first of the keys that is in the table of a setting."""
         return self._world.lookup(setting, keys)
 
     def _note(self, text: str) -> None:

@@ -413,7 +413,9 @@ class Job:
         )
 
     def _sender_for(self, target: Target) -> str:
-        return self._sender if target.sender is None or not self._sender else target.sender
+        if target.sender is None or not self._sender:
+            return self._sender
+        return self._run.rewriting.sender(target.sender)
 
     def _record(self, step: _Step) -> None:
         """Write down and log an outcome, so that it is not lost with this process."""

@@ -1,47 +1,67 @@
-"""Under which keys an address is looked for in a lookup table.  Pure.
+"""Under which keys an address is looked for in a lookup table, and what is found.  Pure.
 
 The orders are those of transport(5), canonical(5), generic(5) and of sender-dependent tables.
+A key is written as in a message, "john doe"@example.org, and where that is not there as the
+address means it, john doe@example.org.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from pymail.address import split
+from pymail.address import quote, split
 
 
-def address_keys(address: str, delimiters: str) -> Iterator[str]:
+class Key(NamedTuple):
+    """What to look for; tables of patterns are not asked for a `part` of an address."""
+
+    text: str
+    part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a key stands for, and where that is written ("FILE, line N")."""
+
+    key: str
+    value: str
+    place: str
+
+
+Lookup = Callable[[str, Iterator[Key]], Found | None]
+"""From the name of a setting and keys, the first of them that is in that table."""
+
+
+def address_keys(address: str, delimiters: str, *, ours: bool) -> Iterator[Key]:
     """Yield where an address is looked for: user@domain, user, @domain; first with extension.
 
-    The bare user is for the caller to leave out where the domain is not ours.
+    The bare user only where its domain is one of `ours`.
     """
     local, domain = split(address)
-    base, _ = parted(local, delimiters)
-    yield f"{local}@{domain}"
-    if base != local:
-        yield f"{base}@{domain}"
-    yield local
-    if base != local:
-        yield base
-    yield f"@{domain}"
+    locals_ = dict.fromkeys((local, parted(local, delimiters)[0]))
+    for name in locals_:
+        yield from _spellings(f"{name}@{domain}", part=name != local)
+    if ours:
+        for name in locals_:
+            yield from _spellings(name, part=True)
+    yield Key(f"@{domain}", part=True)
 
 
-def sender_keys(address: str, delimiters: str) -> Iterator[str]:
-    """Yield where a sender is looked for: user+ext@domain, user@domain, @domain."""
-    return (key for key in address_keys(address, delimiters) if "@" in key)
+def sender_keys(address: str, delimiters: str) -> Iterator[Key]:
+    """Yield where a sender is looked for: user+ext@domain, user@domain, @domain, or "<>"."""
+    return address_keys(address, delimiters, ours=False) if address else iter((Key("<>"),))
 
 
-def transport_keys(address: str, delimiters: str) -> Iterator[str]:
+def transport_keys(address: str, delimiters: str) -> Iterator[Key]:
     """Yield where a recipient is looked for: addresses, domain, .parent domains, "*"."""
-    local, domain = split(address)
-    base, _ = parted(local, delimiters)
-    yield f"{local}@{domain}"
-    if base != local:
-        yield f"{base}@{domain}"
-    yield domain
-    parent = domain
+    *addresses, _ = address_keys(address, delimiters, ours=False)
+    yield from addresses
+    parent = split(address)[1]
+    yield Key(parent, part=True)
     while "." in parent:
         parent = parent.partition(".")[2]
-        yield f".{parent}"
-    yield "*"
+        yield Key(f".{parent}", part=True)
+    yield Key("*", part=True)
 
 
 def parted(local: str, delimiters: str) -> tuple[str, str]:
@@ -49,3 +69,10 @@ def parted(local: str, delimiters: str) -> tuple[str, str]:
     places = [at for at in (local.find(d, 1) for d in delimiters) if at > 0]
     at = min(places) if places else len(local)
     return local[:at], local[at:]
+
+
+def _spellings(address: str, *, part: bool) -> Iterator[Key]:
+    quoted = quote(address)
+    yield Key(quoted, part)
+    if quoted != address:
+        yield Key(address, part)

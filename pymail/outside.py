@@ -1,20 +1,19 @@
-"""Which transport mail takes that leaves the machine, and what its next hop is.  Pure.
+"""Which transport mail takes, and what its next hop is when it leaves the machine.  Pure.
 
 As in Postfix's trivial-rewrite(8): transport_maps, then a next hop in default_transport, then
 sender_dependent_relayhost_maps, then relayhost, then the domain of the recipient.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pymail import keys, nexthop
 from pymail.address import split
 from pymail.config import Config
-
-Lookup = Callable[[str, Iterator[str]], tuple[str, str] | None]
-"""From the name of a setting and keys, the first key that is in that table, and its value."""
+from pymail.keys import Lookup
 
 KINDS = ("smtp", "lmtp", "local", "error", "retry", "discard", "hold")
+
+_RELAYS = "sender_dependent_relayhost_maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +25,32 @@ class Choice:
     steps: tuple[str, ...]
 
 
-def mapped(config: Config, lookup: Lookup, recipient: str) -> Choice | None:
-    """Return what transport_maps says of a recipient, None where it says nothing."""
-    if not config.transport_maps:
-        return None
-    found = lookup("transport_maps", keys.transport_keys(recipient, config.recipient_delimiter))
+def choose(config: Config, lookup: Lookup, recipient: str, sender: str, *, ours: bool) -> Choice:
+    """Return the transport of a recipient, whose domain is one of ours or is not.
+
+    A line of transport_maps may name a transport only, which goes to the domain of the
+    recipient, or a next hop only, or nothing (":"), which means "as without this table".
+    """
+    found = None
+    if config.transport_maps:
+        wanted = keys.transport_keys(recipient, config.recipient_delimiter)
+        found = lookup("transport_maps", wanted)
+    kind, _, argument = found.value.partition(":") if found else ("", "", "")
+    kind, argument = kind.strip(), argument.strip()
+    if kind:
+        choice = _choice(kind, argument, recipient)
+    else:
+        choice = Choice("local", "", ()) if ours else _usual(config, lookup, recipient, sender)
+        if argument and not ours:
+            kind = choice.kind if choice.kind in ("smtp", "lmtp") else "smtp"
+            choice = _choice(kind, argument, recipient)
     if found is None:
-        return None
-    key, value = found
-    step = f"{key} is in transport_maps: {value} ({config.source('transport_maps')})"
-    kind, colon, argument = value.partition(":")
-    if not colon or not kind:
-        default, _, _ = config.default_transport.partition(":")
-        kind = kind or _relaying(default)
-    return _choice(kind, argument, recipient, (step,))
+        return choice
+    step = f"{found.key} is in transport_maps: {found.value} ({found.place})"
+    return replace(choice, steps=(step, *choice.steps))
 
 
-def unmapped(config: Config, lookup: Lookup, recipient: str, sender: str) -> Choice:
+def _usual(config: Config, lookup: Lookup, recipient: str, sender: str) -> Choice:
     """Return the transport of a recipient of another domain that is in no table."""
     setting = config.default_transport
     domain = split(recipient)[1]
@@ -51,39 +59,53 @@ def unmapped(config: Config, lookup: Lookup, recipient: str, sender: str) -> Cho
         f" ({config.source('default_transport')})"
     )
     kind, _, argument = setting.partition(":")
-    if argument or _relaying(kind) != "smtp" or kind not in ("smtp", "relay"):
-        return _choice(kind, argument, recipient, (step,))
+    if argument or kind not in ("smtp", "relay"):
+        return _choice(kind, argument, recipient, step)
     hops, why = _relay(config, lookup, sender)
-    return _choice(kind, hops, recipient, (step, *why))
+    return _choice(kind, hops, recipient, step, why or f"no relayhost: to the servers of {domain}")
 
 
-def _relay(config: Config, lookup: Lookup, sender: str) -> tuple[str, tuple[str, ...]]:
-    """Return the relay for a sender, "" for none, with the step that tells of it."""
-    name = "sender_dependent_relayhost_maps"
-    if getattr(config, name):
-        found = lookup(name, keys.sender_keys(sender, config.recipient_delimiter))
-        if found and found[1].upper() != "DUNNO":
-            return found[1], (f"{found[0]} is in {name}: {found[1]} ({config.source(name)})",)
+def _relay(config: Config, lookup: Lookup, sender: str) -> tuple[str, str]:
+    """Return the relay for a sender, and where it is written; "" for none."""
+    if config.sender_dependent_relayhost_maps:
+        found = lookup(_RELAYS, keys.sender_keys(sender, config.recipient_delimiter))
+        if found and found.value.upper() != "DUNNO":
+            return found.value, f"{found.key} is in {_RELAYS}: {found.value} ({found.place})"
     hops = ", ".join(config.relayhost)
-    if not hops:
-        return "", ()
-    return hops, (f"relayhost = {hops} ({config.source('relayhost')})",)
+    return hops, f"relayhost = {hops} ({config.source('relayhost')})" if hops else ""
 
 
-def _choice(kind: str, argument: str, recipient: str, steps: tuple[str, ...]) -> Choice:
+def _choice(kind: str, argument: str, recipient: str, *steps: str) -> Choice:
+    """Return a transport that can be used; a mistake in a setting returns nobody's mail."""
     kind = "smtp" if kind == "relay" else kind
+    words = ""
     if kind not in KINDS:
-        words = f"5.3.5 unknown transport {kind}: use one of {', '.join(KINDS)}"
-        return Choice("retry", words, steps)
-    if kind == "smtp":
-        argument = argument or split(recipient)[1].lower()
-        try:
-            nexthop.parse_all(argument)
-        except ValueError as error:
-            return Choice("error", f"5.1.2 cannot send to {recipient}: {error}", steps)
+        words = f"unknown transport {kind}: use one of {', '.join(KINDS)}"
+    elif kind == "lmtp" and not argument:
+        words = "no place behind lmtp:"
+    elif kind == "smtp":
+        trouble = _trouble(argument)
+        if trouble:
+            words = f"cannot send to {recipient}: {trouble}"
+        elif not argument:
+            return _direct(recipient, steps)
+    if words:
+        return Choice("retry", f"4.3.5 {words}", steps)
     return Choice(kind, argument, steps)
 
 
-def _relaying(kind: str) -> str:
-    """Return the transport that a table means where it names a next hop only."""
-    return kind if kind in ("smtp", "relay", "lmtp") else "smtp"
+def _direct(recipient: str, steps: tuple[str, ...]) -> Choice:
+    domain = split(recipient)[1].lower()
+    trouble = _trouble(domain)
+    if trouble:
+        return Choice("error", f"5.1.2 cannot send to {recipient}: {trouble}", steps)
+    return Choice("smtp", domain, steps)
+
+
+def _trouble(hops: str) -> str:
+    """Say why a list of next hops is none, or return ""."""
+    try:
+        nexthop.parse_all(hops)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -8,13 +8,15 @@ As in Postfix's ADDRESS_REWRITING_README:
 A value "@domain" keeps the user; one without a domain gets myorigin.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from pymail import address, keys
 from pymail.config import Config
+from pymail.keys import Lookup
 from pymail.message import Field
 
-Lookup = Callable[[str, Iterator[str]], tuple[str, str] | None]
+MOST_TURNS = 10
+"""Canonical addresses are looked up again until nothing changes, as in Postfix, but no longer."""
 
 _SENDERS = frozenset(
     f"{prefix}{name}".encode()
@@ -38,13 +40,14 @@ class Rewriting:
         self._config = config
         self._lookup = lookup
         self._ours = {name.lower() for name in (config.myorigin, *config.mydestination)}
+        self._exceptions = {name.lower() for name in config.masquerade_exceptions}
         self._inside = bool(config.sender_canonical_maps or config.masquerade_domains)
 
     def sender(self, text: str) -> str:
         """Return a sender as it is known from here on; the null sender stays what it is."""
         if not text or not self._inside:
             return text
-        return self._masqueraded(self._mapped("sender_canonical_maps", text, propagate=True))
+        return self._masqueraded(self._canonical(text))
 
     def header(self, fields: Sequence[Field]) -> list[Field]:
         """Return a header whose addresses are written so."""
@@ -65,36 +68,50 @@ class Rewriting:
             return list(fields)
         return _each(fields, _SENDERS | _RECIPIENTS, self.outgoing)
 
+    def _canonical(self, text: str) -> str:
+        for _ in range(MOST_TURNS):
+            before, text = text, self._mapped("sender_canonical_maps", text, propagate=True)
+            if text == before:
+                break
+        return text
+
     def _mapped(self, setting: str, text: str, *, propagate: bool) -> str:
         """Return what a table says of a qualified address, or the address."""
         delimiters = self._config.recipient_delimiter
         local, domain = address.split(text)
-        wanted = keys.address_keys(text, delimiters)
-        if domain.lower() not in self._ours:
-            wanted = (key for key in wanted if "@" in key)
-        found = self._lookup(setting, wanted)
-        if found is None:
+        ours = domain.lower() in self._ours
+        found = self._lookup(setting, keys.address_keys(text, delimiters, ours=ours))
+        value = self._meant(found.value, local) if found else ""
+        if not found or not value:
             return text
-        key, value = found
-        if value.startswith("@"):
-            return f"{local}{value}"
-        value = address.qualify(value, self._config.myorigin)
         base, extension = keys.parted(local, delimiters)
-        bare = key in (base, f"{base}@{domain}")
-        if propagate and extension and bare:
-            user, at, rest = value.partition("@")
+        bare = (base, address.quote(base), f"{base}@{domain}", address.quote(f"{base}@{domain}"))
+        if propagate and extension and found.key in bare:
+            user, at, rest = value.rpartition("@")
             return f"{user}{extension}{at}{rest}"
         return value
+
+    def _meant(self, value: str, local: str) -> str:
+        """Return the address that a value stands for, "" for none; "@domain" keeps the user."""
+        keeps = value.startswith("@")
+        named = address.mailboxes(f"user{value}" if keeps else value)[:1]
+        if not named or not named[0][1] or not address.is_safe(value):
+            return ""
+        if keeps:
+            return f"{local}@{address.split(named[0][0])[1]}"
+        return address.qualify(named[0][0], self._config.myorigin)
 
     def _masqueraded(self, text: str) -> str:
         """Return an address without the subdomains that nobody outside is to see."""
         local, domain = address.split(text)
-        if local.lower() in {name.lower() for name in self._config.masquerade_exceptions}:
+        if local.lower() in self._exceptions:
             return text
         folded = domain.lower()
         for entry in self._config.masquerade_domains:
             parent = entry.removeprefix("!").lower()
-            if folded == parent or folded.endswith(f".{parent}"):
+            if folded == parent:
+                return text
+            if folded.endswith(f".{parent}"):
                 return text if entry.startswith("!") else f"{local}@{parent}"
         return text
 

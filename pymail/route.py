@@ -17,6 +17,7 @@ from pymail import address, outside
 from pymail.aliases import Entry
 from pymail.config import Config
 from pymail.identity import Identity
+from pymail.keys import Found, Key
 from pymail.members import Item
 from pymail.outcome import Outcome, bounced, deferred, kept
 
@@ -68,8 +69,8 @@ class World(Protocol):
     def include(self, path: str, reader: Identity | None) -> Lines:
         """Return an include file, read with the rights of `reader` where a .forward names it."""
 
-    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
-        """Return the first of the keys that is in the table of a setting, and its value."""
+    def lookup(self, setting: str, keys: Iterator[Key]) -> Found | None:
+        """Return the first of the keys that is in the table of a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Router:
 
         The relay may depend on `sender`, the envelope sender.
         """
-        key = (recipient, sender)
+        key = (recipient, sender if self._config.sender_dependent_relayhost_maps else "")
         if key not in self._plans:
             if len(self._plans) >= MOST_REMEMBERED:
                 self._plans.clear()
@@ -201,13 +202,14 @@ class Router:
 
     def _delivered(self, recipient: str, local: str, domain: str, here: _Here) -> Iterator[Target]:
         """Find the transport of a sound address: ours by its tables, or what serves others."""
-        lookup, here_too = self._world.lookup, domain.lower() in self._local
-        choice = outside.mapped(self._config, lookup, recipient)
-        if here_too and (choice is None or choice.kind == "local"):
-            yield from self._name(recipient, local, here)
-            return
         sender = self._sender if here.sender is None else here.sender
-        choice = choice or outside.unmapped(self._config, lookup, recipient, sender)
+        choice = outside.choose(
+            self._config,
+            self._world.lookup,
+            recipient,
+            sender,
+            ours=domain.lower() in self._local,
+        )
         for step in choice.steps:
             here = here.then(step)
         if choice.kind == "local":

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pymail import nexthop
 from pymail.config import Config
 from pymail.errors import ConfigError, TempError, printable
-from pymail.keys import sender_keys
+from pymail.keys import Key, sender_keys
 from pymail.maps import Map
 from pymail.nexthop import NextHop
 from pymail.transport import Login
@@ -56,9 +56,8 @@ class Logins:
     def __init__(self, config: Config, home: str) -> None:
         self._config = config
         self._home = home
-        self._map = Map(config.smtp_sasl_password_maps)
+        self._map: Map | None = None
         self._found: dict[tuple[str, str], Login | None] = {}
-        self._checked = False
 
     def at(self, argument: str, sender: str) -> tuple[tuple[str, Login], ...]:
         """Return the next hops of a list that have a login for us, each with it.
@@ -67,7 +66,7 @@ class Logins:
         cannot be used.
         """
         config = self._config
-        if not config.smtp_sasl_auth_enable or not self._map:
+        if not config.smtp_sasl_auth_enable or not config.smtp_sasl_password_maps:
             return ()
         fallback = ", ".join(config.smtp_fallback_relay)
         hops = (*nexthop.parse_all(argument), *nexthop.parse_all(fallback))
@@ -82,14 +81,14 @@ class Logins:
         return self._found[key]
 
     def _look(self, hop: NextHop, sender: str) -> Login | None:
-        self._refuse_open_files()
+        table = self._logins()
         delimiters = self._config.recipient_delimiter
-        found = self._map.first(sender_keys(sender, delimiters)) if sender else None
-        found = found or self._map.first(_names(hop))
+        found = table.first(sender_keys(sender, delimiters)) if sender else None
+        found = found or table.first(_names(hop))
         if found is None:
             return None
-        source = f"{SETTING}, {self._config.source(SETTING)}"
-        user, colon, password = found[1].partition(":")
+        source = f"{SETTING}, {found.place}"
+        user, colon, password = found.value.partition(":")
         if colon:
             return Login(user, password, source=source)
         return self._elsewhere(user, hop) or Login(user, source=f"{source}: no password found")
@@ -121,16 +120,16 @@ class Logins:
         _refuse_open(path)
         return entry[2]
 
-    def _refuse_open_files(self) -> None:
-        """Refuse files with passwords that others may read."""
-        if self._checked:
-            return
-        table = self._config.smtp_sasl_password_maps
-        for file in table.files:
-            _refuse_open(file.partition(":")[2] or file)
-        if any(":" in value for _, value in table.rows):
-            _refuse_open(self._config.source(SETTING).partition(", line ")[0])
-        self._checked = True
+    def _logins(self) -> Map:
+        """Return the table of logins; refuse files with passwords that others may read."""
+        if self._map is None:
+            table, source = self._config.smtp_sasl_password_maps, self._config.source(SETTING)
+            for file in table.files:
+                _refuse_open(f"/{file.partition('/')[2]}")  # "regexp:/path" too
+            if any(":" in value for _, value in table.rows):
+                _refuse_open(source.partition(", line ")[0])
+            self._map = Map(table, source)
+        return self._map
 
 
 def reveal(login: Login, hop: NextHop) -> Login:
@@ -187,14 +186,14 @@ def in_keyring(host: str, user: str) -> str:
     return done.stdout[:LIMIT].decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _names(hop: NextHop) -> Iterator[str]:
+def _names(hop: NextHop) -> Iterator[Key]:
     """Yield how a next hop may be called in smtp_sasl_password_maps."""
-    yield hop.shown
+    yield Key(hop.shown)
     for host in (f"[{hop.host}]", hop.host):
         for port in (str(hop.port), *_PORTS.get(hop.port, ())):
-            yield f"{host}:{port}"
-    yield f"[{hop.host}]"
-    yield hop.host
+            yield Key(f"{host}:{port}")
+    yield Key(f"[{hop.host}]")
+    yield Key(hop.host)
 
 
 def _credential(host: str) -> str:

@@ -14,6 +14,7 @@ from pymail import agent, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
+from pymail.keys import Found, Key
 from pymail.maps import Map
 from pymail.members import Item
 from pymail.route import Lines
@@ -21,6 +22,12 @@ from pymail.route import Lines
 _INCLUDE_LIMIT = 1 << 20
 MOST_REMEMBERED = 10000
 MOST_FILES = 100
+_MAPS = (
+    "transport_maps",
+    "sender_dependent_relayhost_maps",
+    "sender_canonical_maps",
+    "smtp_generic_maps",
+)
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -29,7 +36,7 @@ def open_machine(
 ) -> "Machine":
     """Return the machine as this process sees it; warn() hears of files that are not obeyed.
 
-    Raise MailError where the aliases cannot be read: then nothing is known of any name.
+    Raise MailError where the aliases or tables cannot be read: then nothing is known of any name.
     """
     return Machine(settings, load(settings.alias_maps, spool), spool, warn)
 
@@ -49,7 +56,7 @@ class Machine:
         self._forwards: dict[tuple[str, str], Lines] = {}
         self._includes: dict[tuple[str, str], Lines] = {}
         self._silent: dict[str, OSError] = {}
-        self._maps: dict[str, Map] = {}
+        self._maps = {name: Map(getattr(settings, name), settings.source(name)) for name in _MAPS}
 
     def alias(self, key: str) -> Entry | None:
         """Return the alias of that name."""
@@ -88,11 +95,14 @@ class Machine:
             self._includes[key] = self._read_include(path, reader)
         return self._includes[key]
 
-    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
-        """Return the first of the keys that is in the table of a setting, and its value."""
-        if setting not in self._maps:
-            self._maps[setting] = Map(getattr(self.config, setting))
+    def lookup(self, setting: str, keys: Iterator[Key]) -> Found | None:
+        """Return the first of the keys that is in the table of a setting."""
         return self._maps[setting].first(keys)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """Lines of tables that mean nothing, each as "FILE, line N: reason"."""
+        return [mistake for table in self._maps.values() for mistake in table.mistakes]
 
     def _read_forward(self, user: Identity, extension: str) -> Lines:
         values = {

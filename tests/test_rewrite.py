@@ -44,6 +44,12 @@ def fields(text: bytes) -> list[Field]:
         ("'@laptop' = '@isp.example'", "bob+x@laptop", "bob+x@isp.example"),
         ("'bob@laptop' = 'me@isp.example'", "bob+x@laptop", "me@isp.example"),
         ("'bob@laptop' = 'b'", "bob@laptop", "b@laptop"),
+        ("'bob@laptop' = '\"b c\"@isp.example'", "bob@laptop", "b c@isp.example"),
+        ("'bob@laptop' = 'b@isp.example, c@isp.example'", "bob@laptop", "b@isp.example"),
+        ("'bob@laptop' = '@@'", "bob@laptop", "bob@laptop"),
+        ("'bob@laptop' = 'a@b@c'", "bob@laptop", "bob@laptop"),
+        ("'\"b c\"@laptop' = 'me@isp.example'", "b c@laptop", "me@isp.example"),
+        ("'a@laptop' = 'b@laptop'\n'b@laptop' = 'c@laptop'", "a@laptop", "b@laptop"),
         ("'bob@laptop' = 'b'", "", ""),
     ],
 )
@@ -61,11 +67,29 @@ def test_canonical_senders_keep_their_extension_and_change_for_everybody(tmp_pat
     assert message.join(rules.header(header)) == b"From: robert@home.example\nTo: bob@laptop\n"
 
 
+def test_canonical_senders_are_looked_up_again_until_nothing_changes(tmp_path) -> None:
+    rules = rewriting(
+        tmp_path,
+        "[sender_canonical_maps]\n'a' = 'b'\n'b@laptop' = 'c@d.example'\n"
+        "'@d.example' = '@e.example'\n'round' = 'about'\n'about' = 'round'\n",
+    )
+    assert rules.sender("a@laptop") == "c@e.example"
+    assert rules.sender("round@laptop") in ("round@laptop", "about@laptop")
+
+
+def test_patterns_rewrite_whole_addresses(tmp_path) -> None:
+    file = tmp_path / "generic"
+    file.write_text("/^(.*)@laptop$/ $1.laptop@isp.example\n")
+    rules = rewriting(tmp_path, f"smtp_generic_maps = 'regexp:{file}'\n")
+    assert rules.outgoing("bob+x@laptop") == "bob+x.laptop@isp.example"
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         ("joe@host.home.example", "joe@home.example"),
         ("joe@home.example", "joe@home.example"),
+        ("joe@Home.Example", "joe@Home.Example"),
         ("joe@a.keep.home.example", "joe@a.keep.home.example"),
         ("Root@host.home.example", "Root@host.home.example"),
         ("joe@nothome.example", "joe@nothome.example"),

@@ -13,6 +13,7 @@ from pymail.aliases import Entry
 from pymail.config import Config
 from pymail.errors import ConfigError
 from pymail.identity import Identity
+from pymail.keys import Found, Key
 from pymail.maps import Map
 from pymail.members import Item, parse_rhs
 from pymail.route import DEPTH, MOST_TARGETS, Lines, Router, Target
@@ -71,8 +72,9 @@ class World:
     def include(self, path: str, reader: Identity | None) -> Lines:
         return self.includes.get(path, Lines(path))
 
-    def lookup(self, setting: str, keys: Iterator[str]) -> tuple[str, str] | None:
-        return Map(getattr(self.config, setting)).first(keys)
+    def lookup(self, setting: str, keys: Iterator[Key]) -> Found | None:
+        table = getattr(self.config, setting)
+        return Map(table, self.config.source(setting)).first(keys)
 
 
 @pytest.fixture
@@ -558,7 +560,16 @@ RELAY = "relayhost = ['[a]:587', '[b]']\n"
         (RELAY + "[transport_maps]\n'joe@example.org' = 'hold:'\n", "held 4.0.0 joe@example.org"),
         (RELAY + "[transport_maps]\n'example.org' = 'error:5.1.6 moved'\n", "bounced 5.1.6"),
         (RELAY + "[transport_maps]\n'example.org' = 'uucp:x'\n", "deferred 4.3.5"),
-        (RELAY + "[transport_maps]\n'example.org' = 'smtp:[x'\n", "bounced 5.1.2"),
+        (RELAY + "[transport_maps]\n'example.org' = 'smtp:[x'\n", "deferred 4.3.5"),
+        (RELAY + "[transport_maps]\n'example.org' = 'lmtp:'\n", "deferred 4.3.5"),
+        (RELAY + "[transport_maps]\n'example.org' = 'relay'\n", "smtp pymail example.org"),
+        (RELAY + "[transport_maps]\n'example.org' = ':'\n'*' = 'error:no'\n", "smtp pymail [a]"),
+        ("[transport_maps]\n'example.org' = ':[d]'\n", "smtp pymail [d]"),
+        ("[transport_maps]\n'example.net' = ':[d]'\n", "bounced 5.4.4"),
+        (
+            RELAY + "[sender_dependent_relayhost_maps]\n'@isp.example' = '[x'\n",
+            "deferred 4.3.5",
+        ),
         (
             RELAY + "[sender_dependent_relayhost_maps]\n'@isp.example' = '[f]'\n",
             "smtp pymail [f]",
@@ -581,6 +592,26 @@ def test_a_transport_can_take_what_is_ours_and_give_what_is_not(plan) -> None:
     assert ends(plan("bob@example.org", config=config)) == ["maildir bob ~bob/Maildir/"]
 
 
+def test_a_next_hop_alone_is_nothing_to_what_is_ours(plan) -> None:
+    config = "[transport_maps]\n'*' = ':[gateway]'\n"
+    assert ends(plan("alice@example.net", config=config)) == ["maildir alice ~alice/Maildir/"]
+    assert ends(plan("joe@example.org", config=config)) == ["smtp pymail [gateway]"]
+    config = "[transport_maps]\n'example.net' = ':'\n'*' = 'smtp:[gateway]'\n"
+    assert ends(plan("alice@example.net", config=config)) == ["maildir alice ~alice/Maildir/"]
+    assert ends(plan("alice@localhost", config=config)) == ["smtp pymail [gateway]"]
+
+
+def test_a_bounce_has_a_relay_of_its_own(plan) -> None:
+    config = RELAY + "[sender_dependent_relayhost_maps]\n'<>' = '[b]'\n"
+    assert ends(plan("joe@example.org", config=config, sender="")) == ["smtp pymail [b]"]
+
+
+def test_a_domain_that_is_no_next_hop_returns_the_mail(plan) -> None:
+    config = "default_transport = 'smtp'\n"
+    assert ends(plan("joe@a/b", config=config)) == ["bounced 5.1.2 joe@a/b"]
+    assert ends(plan("joe@[192.0.2.1]", config=config)) == ["smtp pymail [192.0.2.1]"]
+
+
 def test_a_list_goes_to_the_relay_of_its_owner(plan) -> None:
     config = RELAY + "[sender_dependent_relayhost_maps]\n'owner-l@example.net' = '[o]'\n"
     aliases = "l: joe@example.org\nowner-l: alice\n"
@@ -592,4 +623,11 @@ def test_the_way_is_told_with_the_settings_that_chose_it(plan) -> None:
     (target,) = plan("joe@example.org", config=RELAY)
     assert "default_transport = smtp (default)" in target.steps[-2]
     assert target.steps[-1].startswith("relayhost = [a]:587, [b] (")
+    assert target.steps[-1].endswith("config.toml, line 5)")
+    (target,) = plan("joe@example.org", config="default_transport = 'smtp'\n")
+    assert target.steps[-1] == "no relayhost: to the servers of example.org"
+    tables = "[transport_maps]\n'*' = ':'\n"
+    (target,) = plan("joe@example.org", config=RELAY + tables)
+    assert target.steps[1].startswith("* is in transport_maps: : (")
+    assert target.steps[1].endswith("config.toml, line 6)")
     assert target.name == "smtp:joe@example.org"
