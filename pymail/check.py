@@ -22,6 +22,9 @@ LATE = 900
 
 FEW_INODES = 1000
 _DAY = 86400
+_PRIVATE = frozenset(
+    ("alt", "example", "home", "internal", "invalid", "lan", "local", "localdomain", "localhost")
+)
 _SEARCHED_BY_ALL = 0o555
 
 _SENDMAIL = "/usr/sbin/sendmail"
@@ -58,6 +61,12 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             f"myorigin {settings.myorigin} is not in mydestination, so mail to a bare name leaves",
             "add it: pymail config set mydestination '$myhostname $myorigin localhost'",
         )
+    if _leaves(settings) and _is_private(settings.myorigin) and not settings.smtp_generic_maps:
+        yield Finding(
+            f"mail leaves as user@{settings.myorigin}, which others may refuse",
+            "name an address that they know: pymail config set smtp_generic_maps"
+            f""" '{{ "@{settings.myorigin}" = "you@provider.example" }}'""",
+        )
     if settings.mailbox_transport and settings.mailbox_command:
         yield Finding(
             "mailbox_command is set, but mailbox_transport counts before it",
@@ -77,6 +86,17 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
                 f"{name}: there is no user {user}", f"adduser --system {user}", fatal=True
             )
     yield from _programs(settings)
+
+
+def _leaves(settings: Config) -> bool:
+    """Say whether mail for other domains leaves this machine."""
+    return settings.default_transport.partition(":")[0] in ("smtp", "relay")
+
+
+def _is_private(domain: str) -> bool:
+    """Say whether nobody outside can know a domain (RFC 6761, 6762, 8375, 9476)."""
+    _, dot, last = domain.lower().rpartition(".")
+    return not dot or last in _PRIVATE or domain.lower().endswith(".home.arpa")
 
 
 def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
@@ -158,14 +178,17 @@ def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
 
 
 def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
-    """Find mail for root or postmaster that has no place to go."""
+    """Find tables that say nothing, and mail for root or postmaster that has no place to go."""
     if spool.system and os.geteuid() != 0:
         return
     try:
-        router = Router(world.open_machine(settings, spool.path))
+        machine = world.open_machine(settings, spool.path)
     except MailError as error:
         yield Finding(str(error), "correct it; until then flush does not run", fatal=True)
         return
+    for mistake in machine.mistakes:
+        yield Finding(mistake, "correct it; the line is passed over")
+    router = Router(machine)
     for role in ("root", "postmaster"):
         for target in router.plan(router.qualify(role)):
             outcome = target.outcome

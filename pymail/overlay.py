@@ -6,6 +6,7 @@ before it is written, and is there whole or not at all.
 
 import fcntl
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 
@@ -23,6 +24,9 @@ HEADING = """\
 # What is set here counts, whatever config.toml says.
 
 """
+
+_TOML = {"list": ("[",), "map": ("[", "{")}
+"""How a value begins that is written as in a file."""
 
 Table = dict[str, object]
 Edit = Callable[[Table], None]
@@ -72,8 +76,8 @@ def value(name: str, words: list[str]) -> object:
     setting = SETTINGS.get(name)
     if setting is None:
         raise UsageError(f"unknown setting {name}{nearest(name, SETTINGS)}")
-    if setting.kind == "list":
-        return _members(words)
+    if setting.kind in _TOML:
+        return _several(setting, words)
     if len(words) != 1:
         raise UsageError(f"{name} takes one value: put it in quotes")
     return _single(name, setting, words[0])
@@ -90,16 +94,20 @@ def _single(name: str, setting: Setting, word: str) -> object:
     return word
 
 
-def _members(words: list[str]) -> list[object]:
-    if len(words) == 1 and words[0].lstrip().startswith("["):
-        try:
-            listed = tomllib.loads(f"value = {words[0]}")["value"]
-        except tomllib.TOMLDecodeError as error:
-            raise DataError(f"cannot understand {words[0]}: {error}") from None
-        return list(listed)
-    if len(words) == 1:
-        return list(elements(words[0]))
-    return list(words)
+def _several(setting: Setting, words: list[str]) -> object:
+    """Return the value of a list or table; one word may be as in a file."""
+    if len(words) != 1:
+        return words
+    (text,) = words
+    if not text.lstrip().startswith(_TOML[setting.kind]):
+        return elements(text)
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        # "[smtp.example.org]:587" is no list.
+        if setting.pattern and all(re.fullmatch(setting.pattern, x) for x in elements(text)):
+            return elements(text)
+        raise DataError(f"cannot understand {text}: {error}") from None
 
 
 def _make(folder: str) -> bool:

@@ -1,6 +1,7 @@
 """pymail check: each thing that keeps mail from moving is found, with its remedy."""
 
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:
         ("root_user = 'nosuch'", "root_user: there is no user nosuch", True),
         ("mail_owner = 'nosuch'", "mail_owner: there is no user nosuch", True),
         ("delay_warning_time = '5d'", "nobody is ever warned", False),
+        ("transport_maps = '/no/such'", "cannot read /no/such: No such file", True),
     ],
 )  # fmt: skip
 def test_a_setting_that_does_not_fit_is_told(
@@ -72,6 +74,25 @@ def test_a_setting_that_does_not_fit_is_told(
     status, out = findings(sound)
     assert told in out
     assert status == (78 if fatal else 0)
+
+
+def test_a_name_that_nobody_outside_knows_is_told_and_the_remedy_helps(sound: Machine) -> None:
+    sound.config("relayhost = '[relay.example]'\nmyorigin = 'laptop'\n")
+    status, out = findings(sound)
+    (line,) = [line for line in out.splitlines() if "mail leaves as" in line]
+    assert "mail leaves as user@laptop, which others may refuse" in line
+    assert status == 0
+    command = shlex.split(line.partition("that they know: ")[2])
+    assert sound.run("root", *command).returncode == 0
+    assert "mail leaves as" not in findings(sound)[1]
+
+
+def test_a_line_of_a_table_that_says_nothing_is_told(sound: Machine, tmp_path: Path) -> None:
+    (tmp_path / "transport").write_text("example.org smtp:[a]\nexample.net\n")
+    sound.config(f"transport_maps = '{tmp_path}/transport'\n")
+    status, out = findings(sound)
+    words = f"{tmp_path}/transport, line 2: has a key and nothing behind it: correct it"
+    assert (status, words in out) == (0, True)
 
 
 @pytest.mark.parametrize(
