@@ -4,11 +4,12 @@ Only what the caller may not read is left out: the .forward of another user.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 
 from pymail import address
 from pymail.aliases import Entry
+from pymail.departure import Departure, Departures
 from pymail.errors import DataError
 from pymail.identity import Identity
 from pymail.keys import Found, Key
@@ -69,11 +70,15 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where mail to an address goes, and what else a person should know of that."""
+    """Where mail to an address goes, and what else a person should know of that.
+
+    `departures` are those of the targets of kind "smtp", by their names.
+    """
 
     recipient: str
     targets: tuple[Target, ...]
     notes: tuple[str, ...]
+    departures: Mapping[str, Departure]
 
     @property
     def status(self) -> str:
@@ -82,8 +87,11 @@ class Route:
         return min(statuses, key=("bounced", "kept", "held", "deferred", "sent").index)
 
 
-def routes(world: World, text: str) -> list[Route]:
-    """Return the route of each address in `text`, a list as in a header."""
+def routes(world: World, text: str, sender: str, *, net: bool = False) -> list[Route]:
+    """Return the route of each address in `text`, a list as in a header, for mail from `sender`.
+
+    With `net`, name servers are asked for the servers of what leaves.
+    """
     found: list[Route] = []
     for mailbox, valid in address.mailboxes(text):
         if not valid:
@@ -91,11 +99,26 @@ def routes(world: World, text: str) -> list[Route]:
         limited = Limited(world, os.geteuid())
         router = Router(limited)
         recipient = router.qualify(mailbox)
-        targets = router.plan(recipient)
-        found.append(Route(recipient, tuple(targets), tuple(limited.notes)))
+        single = world.single()
+        home = single.home if single else ""
+        outside = Departures(world.config, limited.lookup, home, net=net)
+        origin = router.qualify(sender) if sender else ""
+        targets = router.plan(recipient, outside.sender(origin))
+        leaving = {t.name: outside.of(t, origin) for t in targets if t.kind == "smtp"}
+        found.append(Route(recipient, tuple(targets), tuple(limited.notes), leaving))
     if not found:
         raise DataError("cannot explain an empty address")
     return found
+
+
+def originator(text: str) -> str:
+    """Return the sender that a person names; "<>" is the null sender.  DataError."""
+    if text.strip() in ("", "<>"):
+        return ""
+    named = address.mailboxes(text)
+    if len(named) != 1 or not named[0][1]:
+        raise DataError(f"cannot use the sender {text}: bad address syntax")
+    return named[0][0]
 
 
 def lines(route: Route) -> list[str]:
@@ -111,6 +134,9 @@ def lines(route: Route) -> list[str]:
         last = steps
         out += ["  " * depth + steps[depth] for depth in range(shared, len(steps))]
         out.append("  " * len(steps) + "=> " + end(target))
+        if target.name in route.departures:
+            more = route.departures[target.name].lines
+            out += ["  " * len(steps) + "   " + line for line in more]
     return out + [f"note: {note}" for note in route.notes]
 
 
@@ -141,11 +167,16 @@ def facts(route: Route) -> dict[str, object]:
                 "dsn": target.outcome.dsn if target.outcome else "2.0.0",
                 "words": target.outcome.words if target.outcome else "",
                 "steps": list(target.steps),
+                **_departure(route.departures.get(target.name)),
             }
             for target in route.targets
         ],
         "notes": list(route.notes),
     }
+
+
+def _departure(departure: Departure | None) -> dict[str, object]:
+    return {"departure": asdict(departure)} if departure else {}
 
 
 def verified(route: Route) -> list[str]:
@@ -154,6 +185,9 @@ def verified(route: Route) -> list[str]:
     for target in route.targets:
         name = target.recipient
         if target.outcome is None:
+            if target.kind == "smtp":
+                out.append(f"{name}... deliverable: mailer esmtp, host {target.argument}")
+                continue
             user = target.user.name if target.user else name
             mailer = {"command": "prog", "mbox": "*file*"}.get(target.kind, "local")
             what = target.argument if mailer != "local" else user

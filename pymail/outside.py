@@ -4,6 +4,7 @@ As in Postfix's trivial-rewrite(8): transport_maps, then a next hop in default_t
 sender_dependent_relayhost_maps, then relayhost, then the domain of the recipient.
 """
 
+import ipaddress
 from dataclasses import dataclass, replace
 
 from pymail import keys, nexthop
@@ -99,7 +100,18 @@ def _direct(recipient: str, steps: tuple[str, ...]) -> Choice:
     trouble = _trouble(domain)
     if trouble:
         return Choice("error", f"5.1.2 cannot send to {recipient}: {trouble}", steps)
+    if _is_here(domain):
+        return Choice("error", f"5.4.6 mail for {recipient} loops back to this machine", steps)
     return Choice("smtp", domain, steps)
+
+
+def _is_here(domain: str) -> bool:
+    """Say whether a domain is an address that is this machine on every machine."""
+    hop = nexthop.parse(domain)
+    if not hop.literal:
+        return False
+    place = ipaddress.ip_address(hop.host)
+    return place.is_loopback or place.is_unspecified
 
 
 def _trouble(hops: str) -> str:

@@ -612,6 +612,15 @@ def test_a_domain_that_is_no_next_hop_returns_the_mail(plan) -> None:
     assert ends(plan("joe@[192.0.2.1]", config=config)) == ["smtp pymail [192.0.2.1]"]
 
 
+@pytest.mark.parametrize("domain", ["[127.0.0.1]", "[127.8.8.8]", "[IPv6:::1]", "[0.0.0.0]"])
+def test_mail_for_an_address_of_this_machine_itself_does_not_go_round(plan, domain) -> None:
+    found = ends(plan(f"joe@{domain}", config="default_transport = 'smtp'\n"))
+    assert found == [f"bounced 5.4.6 joe@{domain}"]
+    # Another mail system of this machine may be the relay.
+    config = "relayhost = ['[127.0.0.1]']\n"
+    assert ends(plan("joe@example.org", config=config)) == ["smtp pymail [127.0.0.1]"]
+
+
 def test_a_list_goes_to_the_relay_of_its_owner(plan) -> None:
     config = RELAY + "[sender_dependent_relayhost_maps]\n'owner-l@example.net' = '[o]'\n"
     aliases = "l: joe@example.org\nowner-l: alice\n"

@@ -357,18 +357,24 @@ def show_keys(domain: str) -> None:
 @face.command("explain")
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @click.option("-j", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("-f", "sender", help="The envelope sender; you if not said, <> for a bounce.")
+@click.option("--net", is_flag=True, help="Ask name servers for the servers of what leaves.")
 @click.option("--verify", is_flag=True, help="One line for each end, as sendmail -bv.")
-def explain_addresses(addresses: tuple[str, ...], *, as_json: bool, verify: bool) -> int:
+def explain_addresses(
+    addresses: tuple[str, ...], *, as_json: bool, sender: str | None, net: bool, verify: bool
+) -> int:
     """Show step by step where mail to ADDRESS goes, with file and line.
 
     Status 67 if an address is unknown or its mail is returned, 75 if it would wait.
     """
     from pymail import config, explain, world  # noqa: PLC0415
+    from pymail.users import user_of  # noqa: PLC0415
 
     spool = paths.spool()
     machine = world.open_machine(config.here(spool), spool)
     status = errors.EX_OK
-    routes = [route for text in addresses for route in explain.routes(machine, text)]
+    origin = user_of(os.getuid()).name if sender is None else explain.originator(sender)
+    routes = [each for x in addresses for each in explain.routes(machine, x, origin, net=net)]
     for number, route in enumerate(routes):
         if as_json:
             sys.stdout.write(f"{json.dumps(explain.facts(route))}\n")

@@ -366,7 +366,8 @@ def _main() -> int:
         case "i":
             return _become("newaliases", *([request.aliases] if request.aliases else []))
         case "v":
-            return _become("admin", "explain", "--verify", "--", *request.operands)
+            sender = [] if request.sender is None else ["-f", request.sender]
+            return _become("admin", "explain", "--verify", *sender, "--", *request.operands)
         case "q":
             return _run_queue(request)
         case "h" | "H":
