@@ -49,6 +49,8 @@ complete -c pymail -n $change -a '(__pymail_ids) ALL' -d 'queue id'
 
 set -l explain '__fish_seen_subcommand_from explain'
 complete -c pymail -n $explain -a '(__fish_complete_users)'
+complete -c pymail -n $explain -s f -x -a '(__fish_complete_users)' -d 'the envelope sender'
+complete -c pymail -n $explain -l net -d 'ask name servers for the servers of what leaves'
 complete -c pymail -n $explain -s j -d 'one JSON object a line'
 complete -c pymail -n $explain -l verify -d 'one line for each end, as sendmail -bv'
 
