@@ -159,11 +159,13 @@ class _Writer:
         self._pieces: list[str] = []
         self.changed = False
         run: list[_Token] = []
+        first = ""  # the kind of the first word in it
         tokens = _tokens(text, comments=True)
         at = 0
         while at < len(tokens):
             token = tokens[at]
             at += 1
+            first = first if run else ""
             if token.kind == "<":
                 inner, at = _angle(tokens, at)
                 self._named(run, inner)
@@ -172,11 +174,13 @@ class _Writer:
                 self._bare(run)
                 self._pieces.append(token.kind)
                 run = []
-            elif token.kind == ":" and _names_group(run):
+            elif token.kind == ":" and first not in ("", ":"):
                 self._put(f"{self._source(run)}:")
                 run = []
             elif token.kind != ">":
                 run.append(token)
+                if not first and token.kind != _COMMENT:
+                    first = token.kind
         self._bare(run)
 
     def written(self) -> str:
@@ -229,12 +233,6 @@ class _Writer:
         new = raw if bare else quote(self._rewrite(spec.address))
         self.changed |= new != raw
         return new
-
-
-def _names_group(run: list[_Token]) -> bool:
-    """Say whether the tokens before a colon are the name of a group."""
-    words = [token for token in run if token.kind != _COMMENT]
-    return bool(words) and words[0].kind != ":"
 
 
 def _tokens(text: str, *, comments: bool = False) -> list[_Token]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pymail import address, message
 from pymail import config as configuration
-from pymail import message
 from pymail.maps import Map
 from pymail.message import Field
 from pymail.rewrite import Rewriting
@@ -120,9 +120,53 @@ def test_only_fields_with_addresses_change_and_folds_stay_where_nothing_does(tmp
 
 @given(data=st.binary(max_size=200))
 def test_no_header_grows_a_line_by_being_rewritten(tmp_path_factory, data: bytes) -> None:
-    place = tmp_path_factory.mktemp("etc")
-    rules = rewriting(place, "[smtp_generic_maps]\n'@laptop' = 'me@isp.example'\n")
+    rules = anything(tmp_path_factory.mktemp("etc"))
     value = data.replace(b"\n", b" ").replace(b"\r", b" ")
-    (out,) = rules.outgoing_header([Field(b"from", b"From:" + value)])
-    assert b"\n" not in out.raw
-    assert out.raw.startswith(b"From:")
+    for out in (*rules.header([Field(b"from", b"From:" + value)]),
+                *rules.outgoing_header([Field(b"to", b"To:" + value)])):  # fmt: skip
+        assert b"\n" not in out.raw
+        assert out.raw.startswith((b"From:", b"To:"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("Subject", "X-From", "Received", "From", "To", "Resent-Cc")),
+            st.text('abc@<>(),:;"\\ .é', max_size=40),
+        ),
+        max_size=6,
+    )
+)
+def test_other_fields_and_their_order_stay_as_they_are(tmp_path_factory, header) -> None:
+    rules = anything(tmp_path_factory.mktemp("etc"))
+    text = "".join(f"{name}: {value}\n" for name, value in header).encode()
+    before = fields(text + b"\n")
+    after = rules.outgoing_header(rules.header(before))
+    assert [field.name for field in after] == [field.name for field in before]
+    for old, new in zip(before, after, strict=True):
+        if old.name in (b"subject", b"x-from", b"received"):
+            assert new.raw == old.raw
+
+
+@given(
+    local=st.text(min_size=1, max_size=20).filter(str.isprintable),
+    name=st.text('abc ,@<>"(é', max_size=10),
+)
+def test_an_address_in_a_header_is_rewritten_as_in_the_envelope(
+    tmp_path_factory, local: str, name: str
+) -> None:
+    rules = anything(tmp_path_factory.mktemp("etc"))
+    inside = f"{local}@laptop"
+    value = f"From: {address.phrase(name)} <{address.quote(inside)}>".encode()
+    (out,) = rules.outgoing_header([Field(b"from", value)])
+    (found,) = address.mailboxes(out.value.decode())
+    assert found == (rules.outgoing(inside), True)
+
+
+def anything(place: Path) -> Rewriting:
+    return rewriting(
+        place,
+        "masquerade_domains = ['b', 'c']\n"
+        "[smtp_generic_maps]\n'@laptop' = '@isp.example'\n'a' = 'A b@isp.example'\n"
+        "'b@c' = '\"x y\"@isp.example'\n[sender_canonical_maps]\n'a@b' = 'c'\n",
+    )
