@@ -137,8 +137,8 @@ RULES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?:^|: )535\b|[45]\.7\.8\b|5\.7\.139\b|authentication (?:credentials invalid|failed"
-        r"|failure|unsuccessful)|incorrect authentication|(?:bad|invalid|wrong) (?:login|credentials"
-        r"|username|password)",
+        r"|failure|unsuccessful)|incorrect authentication|(?:bad|invalid|wrong) (?:login"
+        r"|credentials|username|password)",
         "The server refuses user or password (many take only a password made for mail programs):"
         f" check them, {_LOGIN}.",
     ),
