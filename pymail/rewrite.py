@@ -81,15 +81,18 @@ class Rewriting:
         local, domain = address.split(text)
         ours = domain.lower() in self._ours
         found = self._lookup(setting, keys.address_keys(text, delimiters, ours=ours))
-        value = self._meant(found.value, local) if found else ""
-        if not found or not value:
+        if found is None:
             return text
         base, extension = keys.parted(local, delimiters)
         bare = (base, address.quote(base), f"{base}@{domain}", address.quote(f"{base}@{domain}"))
-        if propagate and extension and found.key in bare:
+        if not extension or found.key not in bare:
+            return self._meant(found.value, local) or text
+        # What the extension was taken off for is found without it, and gets it back, or not.
+        value = self._meant(found.value, base)
+        if value and propagate:
             user, at, rest = value.rpartition("@")
             return f"{user}{extension}{at}{rest}"
-        return value
+        return value or text
 
     def _meant(self, value: str, local: str) -> str:
         """Return the address that a value stands for, "" for none; "@domain" keeps the user."""

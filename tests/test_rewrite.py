@@ -43,6 +43,7 @@ def fields(text: bytes) -> list[Field]:
         ("'@laptop' = 'me@isp.example'", "bob+x@laptop", "me@isp.example"),
         ("'@laptop' = '@isp.example'", "bob+x@laptop", "bob+x@isp.example"),
         ("'bob@laptop' = 'me@isp.example'", "bob+x@laptop", "me@isp.example"),
+        ("'bob@laptop' = '@isp.example'", "bob+x@laptop", "bob@isp.example"),
         ("'bob@laptop' = 'b'", "bob@laptop", "b@laptop"),
         ("'bob@laptop' = '\"b c\"@isp.example'", "bob@laptop", "b c@isp.example"),
         ("'bob@laptop' = 'b@isp.example, c@isp.example'", "bob@laptop", "b@isp.example"),
