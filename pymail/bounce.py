@@ -1,7 +1,8 @@
 """Reports to the sender: a message that could not be delivered, is late, or was delivered.
 
-RFC 3464 multipart/report: a text for a person, message/delivery-status for programs, and the
-header of the message (the whole message where RET=FULL was asked for).  Pure: bytes out.
+RFC 3464 multipart/report: a text for a person (what to do, then the words of the server),
+message/delivery-status for programs, and the header of the message (the whole message where
+RET=FULL was asked for).  Pure: bytes out.
 """
 
 import textwrap
@@ -52,6 +53,7 @@ class Failure:
     dsn        RFC 3463 status, `words` the reason
     orcpt      RFC 3461 ORCPT, "" where the sender gave none
     relay      the server that refused it, "host[address]:port", with its `reply`; "" for us
+    tried      when another server was last spoken to, 0 where none was
     """
 
     recipient: str
@@ -61,11 +63,12 @@ class Failure:
     orcpt: str = ""
     relay: str = ""
     reply: str = ""
+    tried: int = 0
 
     @property
     def foreign(self) -> bool:
         """Whether an address has other letters than ASCII (RFC 6533)."""
-        return not (self.recipient + self.original).isascii()
+        return not (self.recipient + self.original + self.orcpt).isascii()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def report(
         _PLAIN_PART,
         text,
         separator,
-        f"Content-Description: Delivery report\nContent-Type: {_kind(failures)}\n\n",
+        f"Content-Description: Delivery report\n{_kind(failures, message)}\n",
         status,
         separator,
         f"Content-Description: {what}\nContent-Type: {original}\n",
@@ -147,17 +150,26 @@ def _text(action: str, failures: Sequence[Failure], message: Returned, host: str
         lines.append(f"It is given up on {date(message.expires)}.")
     lines += ["", "For help, write to postmaster.", ""]
     for failure in failures:
-        text = f"<{failure.recipient}>{_expanded(failure)}: {failure.words}"
-        lines.append(_plain(text))
         known = cure(failure.reply or failure.words) if action in (FAILED, DELAYED) else ""
-        lines += ["", *textwrap.wrap(known, 76), ""] if known else [""]
+        if known:
+            lines += [*textwrap.wrap(known, 76), ""]
+        lines += [_plain(f"<{failure.recipient}>{_expanded(failure)}: {failure.words}"), ""]
     return lines
 
 
-def _kind(failures: Sequence[Failure]) -> str:
-    """Return the type of the part for programs; addresses beyond ASCII need another one."""
-    foreign = any(failure.foreign for failure in failures)
-    return "message/global-delivery-status" if foreign else "message/delivery-status"
+def _is_global(failures: Sequence[Failure], message: Returned) -> bool:
+    """Say whether the part for programs has addresses beyond ASCII (RFC 6533)."""
+    return not message.sender.isascii() or any(failure.foreign for failure in failures)
+
+
+def _kind(failures: Sequence[Failure], message: Returned) -> str:
+    """Return the header of the part for programs."""
+    if _is_global(failures, message):
+        return (
+            "Content-Type: message/global-delivery-status; charset=utf-8\n"
+            "Content-Transfer-Encoding: 8bit\n"
+        )
+    return "Content-Type: message/delivery-status\n"
 
 
 def _expanded(failure: Failure) -> str:
@@ -173,13 +185,12 @@ def _status(action: str, failures: Sequence[Failure], message: Returned, host: s
         lines.append(f"Original-Envelope-Id: {_plain(message.envid)}")
     lines += [
         f"X-Pymail-Queue-ID: {message.qid}",
-        f"X-Pymail-Sender: rfc822; {_plain(message.sender)}",
+        f"X-Pymail-Sender: {_address(message.sender)}",
         f"Arrival-Date: {date(message.arrived)}",
     ]
     for failure in failures:
-        kind = "utf-8" if failure.foreign else "rfc822"
-        lines += ["", f"Final-Recipient: {kind}; {_plain(failure.recipient)}"]
-        original = failure.orcpt or f"{kind};{failure.original}"
+        lines += ["", f"Final-Recipient: {_address(failure.recipient)}"]
+        original = failure.orcpt or _address(failure.original).replace("; ", ";", 1)
         lines.append(f"Original-Recipient: {_plain(original)}")
         lines.append(f"Action: {action}")
         lines.append(f"Status: {failure.dsn}")
@@ -189,9 +200,17 @@ def _status(action: str, failures: Sequence[Failure], message: Returned, host: s
             lines.append(f"Diagnostic-Code: smtp; {_plain(failure.reply)}")
         else:
             lines.append(f"Diagnostic-Code: x-pymail; {_plain(failure.words)}")
+        if failure.tried:
+            lines.append(f"Last-Attempt-Date: {date(failure.tried)}")
         if action == DELAYED and message.expires:
             lines.append(f"Will-Retry-Until: {date(message.expires)}")
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    # RFC 3464 2.1: a message/delivery-status is ASCII, whatever a server says.
+    return text if _is_global(failures, message) else text.encode("ascii", "replace").decode()
+
+
+def _address(text: str) -> str:
+    return f"{'rfc822' if text.isascii() else 'utf-8'}; {_plain(text)}"
 
 
 def _plain(text: str) -> str:

@@ -481,7 +481,8 @@ class Job:
                 failed = True
                 failures.append(_Failed(index, target, outcome))
             elif old and outcome.status == "deferred":
-                outcome = Outcome("bounced", f"5{outcome.dsn[1:]}", f"expired: {outcome.words}")
+                dsn, words = f"5{outcome.dsn[1:]}", f"expired: {outcome.words}"
+                outcome = replace(outcome, status="bounced", dsn=dsn, words=words)
                 self._note(index, target, "bounced", outcome)
                 failed = True
                 failures.append(_Failed(index, target, outcome))
@@ -541,8 +542,16 @@ class Job:
     def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:
         original = self._recipients[index]
         orcpt = self._envelope.orcpt[index]
-        words, relay, reply = outcome.words, outcome.relay, outcome.reply
-        return Failure(target.recipient, original, outcome.dsn, words, orcpt, relay, reply)
+        return Failure(
+            target.recipient,
+            original,
+            outcome.dsn,
+            outcome.words,
+            orcpt,
+            outcome.relay,
+            outcome.reply,
+            int(time.time()) if outcome.relay else 0,
+        )
 
     def _tell_success(self, index: int) -> None:
         """Tell the sender of a delivery, where RFC 3461 NOTIFY=SUCCESS asked for it."""

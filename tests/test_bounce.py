@@ -176,6 +176,7 @@ def test_a_refusal_by_another_server_names_it_with_its_words_and_the_cure():
         words,
         relay="mx.example.org[192.0.2.1]:25",
         reply=reply,
+        tried=NOW - 10,
     )
     got = parsed(FAILED, failure)
     fields = status(got)[1]
@@ -183,13 +184,29 @@ def test_a_refusal_by_another_server_names_it_with_its_words_and_the_cure():
     assert fields["Diagnostic-Code"] == f"smtp; {reply}"
     text = next(got.iter_parts()).get_content()
     assert words in text
-    assert cure(reply) in " ".join(text.split())
+    before = text.partition("<nobody@example.org>")[0]
+    assert cure(reply) in " ".join(before.split())  # what to do comes first
+    assert fields["Last-Attempt-Date"] == date(NOW - 10)
 
 
 def test_addresses_in_other_letters_are_told_as_rfc_6533_wants():
     got = parsed(FAILED, Failure("иван@пример.example", "иван@пример.example", "5.6.7", "no"))
     part = list(got.iter_parts())[1]
     assert part.get_content_type() == "message/global-delivery-status"
+    assert part["Content-Transfer-Encoding"] == "8bit"
+    assert status(got)[1]["Final-Recipient"] == "utf-8; иван@пример.example"
+    assert status(got)[1]["Original-Recipient"] == "utf-8;иван@пример.example"
+    sender = parsed(FAILED, ONE, message=returned(sender="иван@пример.example"))
+    about, recipient = status(sender)
+    assert about["X-Pymail-Sender"] == "utf-8; иван@пример.example"
+    assert recipient["Final-Recipient"] == "rfc822; bob@example.net"
+
+
+def test_the_part_for_programs_is_ascii_whatever_a_server_says():
+    failure = Failure("bob@x", "bob@x", "5.7.1", "нет", reply="550 5.7.1 нет", relay="x[::1]:25")
+    got = parsed(FAILED, failure)
+    assert status(got)[1]["Diagnostic-Code"] == "smtp; 550 5.7.1 ???"
+    assert "<bob@x>: нет" in next(got.iter_parts()).get_content()
 
 
 def test_what_was_handed_to_a_server_without_reports_is_relayed():
