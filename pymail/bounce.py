@@ -122,7 +122,8 @@ def report(
     status = _status(action, failures, message, host)
     original, what = "message/rfc822", "Undelivered Message"
     if message.body is None:
-        original, what = "text/rfc822-headers", "Undelivered Message Headers"
+        original = f"text/rfc822-headers{_charset(message.header)}"
+        what = "Undelivered Message Headers"
     parts = [
         head,
         separator,
@@ -139,6 +140,17 @@ def report(
     if message.body is not None:
         data += b"\n" + message.body
     return data + f"\n--{boundary}--\n".encode()
+
+
+def _charset(header: bytes) -> str:
+    """Return the parameter without which a reader shows no letter beyond ASCII."""
+    if header.isascii():
+        return ""
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return "; charset=unknown-8bit"
+    return "; charset=utf-8"
 
 
 def _text(action: str, failures: Sequence[Failure], message: Returned, host: str) -> list[str]:
