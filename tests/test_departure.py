@@ -1,8 +1,10 @@
 """How mail leaves: what explain tells of it, and what a server then gets to see."""
 
 import json
+from pathlib import Path
 
 import pytest
+from authority import Authority
 from harness import Box
 from machine import CONFIG, Machine
 from relays import relay
@@ -182,6 +184,29 @@ def test_each_sender_has_a_relay_and_a_domain_its_transport(box: Box) -> None:
         ("a@work.example", ["joe@example.org"])
     ]
     assert [t.recipients for t in three.taken] == [["joe@example.net"]]
+
+
+def test_each_sender_has_a_login_of_its_own(box: Box, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.context("good", "127.0.0.1")
+    users = {"home": "h", "work": "w", "all": "a"}
+    with relay(tls, users=users) as one, relay(tls, users=users) as two:
+        logins = box.config_file.parent / "saslpass"
+        logins.write_text(f"a@home.example home:h\n@work.example work:w\n{one.hop} all:a\n")
+        logins.chmod(0o600)
+        box.config(
+            f"relayhost = '{one.hop}'\nsmtp_tls_CAfile = '{authority.file}'\n"
+            f"smtp_sasl_password_maps = '{logins}'\n"
+            "smtp_sender_dependent_authentication = true\n"
+            f"[sender_dependent_relayhost_maps]\n'@work.example' = '{two.hop}'\n"
+        )
+        for sender in ("a@home.example", "b@home.example", "a@work.example"):
+            box.send(LETTER, "-f", sender, "joe@example.org")
+        box.flush()
+    assert {(t.sender, t.user) for t in one.taken} == {
+        *(("a@home.example", "home"), ("b@home.example", "all"))
+    }
+    assert [(t.sender, t.user) for t in two.taken] == [("a@work.example", "work")]
 
 
 def test_a_change_of_the_relay_does_not_send_twice(box: Box) -> None:
