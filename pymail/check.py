@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pymail import aliascheck, aliases, config, peek, schedule, world
+from pymail import aliascheck, aliases, config, dkim, dkimkeys, peek, schedule, world
 from pymail.config import Config
 from pymail.errors import MailError, TempError
 from pymail.explain import end
@@ -49,7 +49,16 @@ def check(spool: Spool, now: int) -> list[Finding]:
     except MailError as error:
         return [Finding(str(error), "correct it; until then flush does not run", fatal=True)]
     found: list[Finding] = []
-    for part in (of_settings, of_secrets, of_spool, of_disk, of_aliases, of_roles, of_runs):
+    for part in (
+        of_settings,
+        of_secrets,
+        of_keys,
+        of_spool,
+        of_disk,
+        of_aliases,
+        of_roles,
+        of_runs,
+    ):
         found += part(settings, spool, now)
     return found
 
@@ -108,6 +117,20 @@ def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             secret = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
             if secret and status and status.st_mode & 0o077:
                 yield Finding(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
+
+
+def of_keys(settings: Config, _spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find what keeps mail from being signed, and so from leaving."""
+    try:
+        found = list(dkimkeys.keys(settings.dkim_directory))
+        if found and not dkim.is_installed():
+            words = f"the keys in {settings.dkim_directory} cannot sign"
+            yield Finding(words, dkimkeys.EXTRA, fatal=True)
+        for key in found:
+            if dkimkeys.is_open(key):
+                yield Finding(f"others may read {key.path}", f"chmod 640 {key.path}", fatal=True)
+    except OSError:
+        return  # not ours to see
 
 
 def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:

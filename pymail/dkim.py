@@ -1,20 +1,16 @@
-"""DKIM (RFC 6376): keys, their DNS records, and signatures, by dkimpy (the extra "dkim").
-
-    DKIM_DIRECTORY/DOMAIN/SELECTOR.pem      the private keys of a domain; the newest one signs
+"""DKIM (RFC 6376): signatures of mail, by dkimpy (the extra "dkim").
 
 A message that goes directly to its recipient's server is signed with the key of the domain in
-its From, after everything that changes it.  A relay with a login signs by itself.
+its From, after everything that changes it.  A relay with a login signs by itself.  The newest
+key signs, and where there are RSA and Ed25519 keys the newest of each, since not everybody
+knows Ed25519 (RFC 8463).
 """
 
-import os
-import re
-import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import importlib.util
 
-from pymail import address, message
-from pymail.errors import ConfigError, DataError, MailError, TempError
+from pymail import address, dkimkeys, message
+from pymail.dkimkeys import ED25519, EXTRA, RSA, Private
+from pymail.errors import ConfigError, TempError
 
 _SIGNED = tuple(
     b"from sender reply-to subject date message-id to cc mime-version content-type"
@@ -23,78 +19,43 @@ _SIGNED = tuple(
 _ONCE = frozenset((b"from", b"to", b"cc", b"subject", b"date", b"reply-to", b"message-id"))
 """Signed once more than they stand there: nobody can add another one (RFC 6376 8.15)."""
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_STRING = 255
-"""Bytes of one string of a TXT record."""
-
-EXTRA = "install pymail with its extra: pip install 'pymail[dkim]'"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A private key: of which domain, and where."""
-
-    domain: str
-    selector: str
-    path: str
-
 
 class Signer:
     """Signs with the keys of a directory; each is read once."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._keys: dict[str, tuple[Key, bytes] | None] = {}
+        self._keys: dict[str, list[Private]] = {}
 
     def __bool__(self) -> bool:
         """Say whether there is any key to sign with."""
         try:
-            return next(keys(self._directory), None) is not None
+            return next(dkimkeys.keys(self._directory), None) is not None
         except OSError:
             return True  # signature() says what is wrong
 
     def signature(self, text: bytes) -> bytes:
-        """Return the signature field of a message (LF line ends), nothing where it has no key.
+        """Return the signature fields of a message (LF line ends), nothing where it has no key.
 
-        MailError where the key cannot be used: unsigned mail would be refused elsewhere.
+        MailError where a key cannot be used: unsigned mail would be refused elsewhere.
         """
         domain = author_domain(text)
         if not domain:
             return b""
         if domain not in self._keys:
             self._keys[domain] = self._read(domain)
-        found = self._keys[domain]
-        return _signed(text, *found) if found else b""
+        return b"".join([_signed(text, private) for private in self._keys[domain]])
 
-    def _read(self, domain: str) -> tuple[Key, bytes] | None:
+    def _read(self, domain: str) -> list[Private]:
+        found: dict[str, Private] = {}
         try:
-            known = list(keys(self._directory, domain))
+            for key in dkimkeys.keys(self._directory, domain):
+                private = dkimkeys.private(key)
+                found.setdefault(private.kind, private)
         except OSError as error:
-            raise TempError(f"cannot read {self._directory}: {error.strerror}") from None
-        if not known:
-            return None
-        key = known[0]
-        try:
-            status = os.stat(key.path)
-            if status.st_mode & 0o007:
-                raise ConfigError(f"cannot sign with {key.path}: others may read it: chmod 640")
-            with open(key.path, "rb") as file:
-                return key, file.read(1 << 16)
-        except OSError as error:
-            raise TempError(f"cannot read {key.path}: {error.strerror}") from None
-
-
-def keys(directory: str, domain: str = "") -> Iterator[Key]:
-    """Yield the keys of a domain, or of all, the newest first.  OSError."""
-    try:
-        domains = [domain] if domain else sorted(os.listdir(directory))
-        for each in domains:
-            found = [name for name in os.listdir(f"{directory}/{each}") if name.endswith(".pem")]
-            paths = [f"{directory}/{each}/{name}" for name in found]
-            for path in sorted(paths, key=lambda path: (-os.stat(path).st_mtime_ns, path)):
-                yield Key(each, os.path.basename(path).removesuffix(".pem"), path)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+            place = error.filename or self._directory
+            raise TempError(f"cannot read {place}: {error.strerror}") from None
+        return [found[kind] for kind in (RSA, ED25519) if kind in found]
 
 
 def author_domain(text: bytes) -> str:
@@ -106,54 +67,16 @@ def author_domain(text: bytes) -> str:
     found = address.mailboxes(values[0].decode("utf-8", "surrogateescape"))
     domains = {address.split(mailbox)[1].lower() for mailbox, valid in found if valid}
     domain = domains.pop() if len(domains) == 1 else ""
-    return domain if _NAME.fullmatch(domain) and ".." not in domain else ""
+    return domain if dkimkeys.is_name(domain) else ""
 
 
-def create(directory: str, domain: str, selector: str, bits: int, group: int) -> Key:
-    """Make a key, readable to its owner and `group` (-1 for nobody else).  MailError."""
-    for name in (domain, selector):
-        if not _NAME.fullmatch(name) or ".." in name:
-            raise DataError(f"cannot make a key: {name} is no name in DNS")
-    rsa, serialization = _cryptography()
-    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
-    pem = private.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    )
-    key = Key(domain.lower(), selector, f"{directory}/{domain.lower()}/{selector}.pem")
-    try:
-        os.makedirs(os.path.dirname(key.path), mode=0o755, exist_ok=True)
-        fd = os.open(key.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(pem)
-            if group >= 0:
-                os.fchown(fd, -1, group)
-                os.fchmod(fd, 0o640)
-    except FileExistsError:
-        raise DataError(f"cannot make a key: {key.path} is there already") from None
-    except OSError as error:
-        raise TempError(f"cannot write {key.path}: {error.strerror}") from None
-    return key
+def is_installed() -> bool:
+    """Say whether there is what signs."""
+    return importlib.util.find_spec("dkim") is not None
 
 
-def record(key: Key) -> str:
-    """Return the DNS record of a key, ready for a zone file.  MailError."""
-    _, serialization = _cryptography()
-    try:
-        with open(key.path, "rb") as file:
-            private = serialization.load_pem_private_key(file.read(), None)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {key.path}: {error}") from None
-    public = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    value = "v=DKIM1; k=rsa; p=" + "".join(public.decode().split("\n")[1:-2])
-    strings = " ".join(f'"{part}"' for part in textwrap.wrap(value, _STRING))
-    return f"{key.selector}._domainkey.{key.domain}. IN TXT ( {strings} )"
-
-
-def _signed(text: bytes, key: Key, pem: bytes) -> bytes:
+def _signed(text: bytes, private: Private) -> bytes:
+    key = private.key
     try:
         import dkim  # noqa: PLC0415  (an extra)
     except ImportError:
@@ -166,21 +89,14 @@ def _signed(text: bytes, key: Key, pem: bytes) -> bytes:
             text,
             key.selector.encode(),
             key.domain.encode(),
-            pem,
+            private.secret,
             canonicalize=(b"relaxed", b"relaxed"),
+            signature_algorithm=f"{private.kind}-sha256".encode(),
             include_headers=names,
             linesep=b"\n",
         )
+    except ImportError:  # dkimpy does Ed25519 by PyNaCl
+        raise ConfigError(f"cannot sign with {key.path}: {EXTRA}") from None
     except (dkim.DKIMException, ValueError) as error:
         raise ConfigError(f"cannot sign with {key.path}: {error}") from None
     return signature
-
-
-def _cryptography() -> tuple[Any, Any]:
-    """Return modules of an extra.  MailError where it is not installed."""
-    try:
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
-    except ImportError:
-        raise MailError(f"cannot work with keys: {EXTRA}") from None
-    return rsa, serialization

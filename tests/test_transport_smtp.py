@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transports import content, delivery, filed
 
-from pymail import dkim, network
+from pymail import dkimkeys, network
 from pymail.outcome import Outcome
 from pymail.transport import Content, Delivery, wire
 from pymail.transport.data import folded, is_long
@@ -667,8 +667,8 @@ ODD = b"a\rb\r\n\r\n.c\r\r\n.\n d \t\n\xff\n" + b"x" * 1200 + b"\n\n\n"
 @pytest.mark.parametrize("body", [b"text\n", b"no end", b"", ODD, "дом\n".encode()])
 @pytest.mark.parametrize("header", [b"", "Subject: дом\n".encode(), b"X: a\rb\n"])
 def test_a_signature_holds_for_what_goes_over_the_wire(tmp_path, offers, body, header):
-    key = dkim.create(str(tmp_path), "example.net", "s1", 1024, -1)
-    record = "".join(re.findall(r'"([^"]*)"', dkim.record(key))).encode()
+    key = dkimkeys.create(str(tmp_path), "example.net", "s1", 1024, -1)
+    record = "".join(re.findall(r'"([^"]*)"', dkimkeys.record(key))).encode()
     message = content(b"From: root@example.net\nTo: joe@example.org\n" + header, body)
     with Sink(*offers) as sink:
         config = configured(dkim_directory=str(tmp_path))
@@ -682,7 +682,7 @@ def test_a_signature_holds_for_what_goes_over_the_wire(tmp_path, offers, body, h
 
 
 def test_a_key_that_cannot_be_used_keeps_the_mail(tmp_path):
-    key = dkim.create(str(tmp_path), "example.net", "s1", 1024, -1)
+    key = dkimkeys.create(str(tmp_path), "example.net", "s1", 1024, -1)
     os.chmod(key.path, 0o644)
     message = content(b"From: root@example.net\n", b"x\n")
     with Sink(*FULL) as sink:

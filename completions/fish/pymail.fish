@@ -68,3 +68,4 @@ complete -c pymail -n $keyless -a show -d 'print the DNS records'
 set -l key "$dkim; and __fish_seen_subcommand_from new"
 complete -c pymail -n $key -x -l selector -d 'the name of the key in DNS'
 complete -c pymail -n $key -x -l bits -d 'length of the key'
+complete -c pymail -n $key -l ed25519 -d 'a short key, which not everybody understands'
