@@ -22,7 +22,8 @@ LAUNCHER = """\
 import sys
 sys.path.insert(0, {lib!r})
 from pymail.cli.{name} import main
-sys.exit(main())
+from pymail.errors import leave
+leave(main())
 """
 
 
