@@ -63,6 +63,9 @@ class Stage:
         subprocess.run(["cp", "-a", "/etc", etc], check=True)
         if package and os.path.isdir(f"{package}/etc"):
             shutil.copytree(f"{package}/etc", etc, dirs_exist_ok=True)
+        # Where the host has the package too, its users would be found first.
+        _without(f"{etc}/passwd", [name for name, _ in SERVICES])
+        _without(f"{etc}/group", [*(name for name, _ in SERVICES), "postdrop"])
         people = [(name, FIRST_UID + at) for at, name in enumerate(USERS)]
         with open(f"{etc}/passwd", "a") as passwd, open(f"{etc}/group", "a") as group:
             for name, uid in [SENDER, *people]:
@@ -117,6 +120,14 @@ class Stage:
             self.discard(f"{self.home}/{name}/Maildir")
             self.discard(f"{self.place}/mail/{name}")
         os.sync()
+
+
+def _without(path: str, names: list[str]) -> None:
+    """Take some names out of a copy of /etc/passwd or /etc/group."""
+    with open(path) as file:
+        lines = [line for line in file if line.partition(":")[0] not in names]
+    with open(path, "w") as file:
+        file.writelines(lines)
 
 
 def _loopback() -> None:
