@@ -17,6 +17,8 @@ from .worker import PYTHON
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ("sendmail", "mailq", "newaliases", "flush")
 NAMESPACES = ("-m", "-n", "-u", "-i", "-p", "-f", "--kill-child=SIGKILL", "--mount-proc")
+CONNECTIONS = 20
+ROUND_TRIP = 0.05
 LAUNCHER = """\
 #!{python} -IS
 import sys
@@ -156,6 +158,7 @@ class Bench:
         self.queue(actor)
         if actor.name != "dma":
             self.aliases(actor)
+        self.relay(actor)
         # Once more, since looking at memory costs time.
         done = actor.ask("deliver", count=self.given.many, users=50, memory=True)
         if isinstance(done, dict):
@@ -204,6 +207,27 @@ class Bench:
                     self.keep(words, name, count / done["seconds"])
         self.keep("mailq on 10,000", name, actor.ask("mailq", count=given.many, times=5))
 
+    def relay(self, actor: Actor) -> None:
+        """Measure mail that leaves: to a server beside us, to one far away, past a dead one."""
+        given, name = self.given, actor.name
+        for label, count in (("1,000", given.few), ("10,000", given.many)):
+            done = actor.ask("relay", count=count, connections=CONNECTIONS)
+            if isinstance(done, dict):
+                self.keep(f"{label} to an SMTP sink", name, count / done["seconds"])
+        for connections, words in ((CONNECTIONS, "far away"), (1, "far away, 1 connection")):
+            count = given.far if connections > 1 else given.far // 10
+            done = actor.ask("relay", count=count, connections=connections, way=ROUND_TRIP / 2)
+            if isinstance(done, dict):
+                self.keep(f"200 to a sink {words}", name, count / done["seconds"])
+                if connections > 1:
+                    self.keep("connections for 200 far away", name, done["connections"])
+                else:
+                    self.keep("round trips a message", name, done["turns"] / count)
+        if name != "dma":  # it knows only one relay
+            done = actor.ask("relay", count=given.few, connections=CONNECTIONS, dead=given.few)
+            if isinstance(done, dict):
+                self.keep("1,000 beside 1,000 for a dead server", name, given.few / done["seconds"])
+
     def aliases(self, actor: Actor) -> None:
         """Measure the indexing of many aliases, and whether many of them make mail slow."""
         many = self.given.aliases
@@ -230,6 +254,7 @@ def main() -> int:
     parser.add_argument("--latency", type=int, default=50, help="starts of a program, a run")
     parser.add_argument("--few", type=int, default=1000, help="what stands for 1,000")
     parser.add_argument("--many", type=int, default=10000, help="what stands for 10,000")
+    parser.add_argument("--far", type=int, default=200, help="what stands for 200")
     parser.add_argument("--aliases", type=int, default=100000, help="what stands for 100,000")
     parser.add_argument("--big", type=int, default=10_000_000, help="bytes of the big message")
     parser.add_argument("--json", help="write every value of every run to this file")

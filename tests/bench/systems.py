@@ -11,25 +11,27 @@ import time
 from typing import Any
 
 from . import packages
+from .sink import DEAD
 from .stage import POSTDROP, SENDER, USERS, Stage
 
 ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 Command = tuple[str, ...]
 DOMAIN = "example.net"
+ELSEWHERE, NOWHERE = "example.org", "example.com"  # by the relay, and by a dead server
 WRITERS = 8  # at once: the disk commits several messages in one go
-HELD = ("defer_transports=local", "in_flow_delay=0")
+HELD = ("defer_transports=local,smtp", "in_flow_delay=0")
 FREE = ("defer_transports=", "in_flow_delay=1s")
 LIMIT = 50_000_000  # bytes of a message: the big one must fit everywhere
 
 
-def submit(sendmail: Command, count: int, users: int, message: str, **how: Any) -> None:
-    """Submit `count` messages to that many users in turn, in SMTP dialogues side by side."""
+def submit(sendmail: Command, count: int, to: Command, message: str, **how: Any) -> None:
+    """Submit `count` messages to those recipients in turn, in SMTP dialogues side by side."""
     lines = message.replace("\n", "\r\n")
-    one = "MAIL FROM:<{}@{}>\r\nRCPT TO:<{}@{}>\r\nDATA\r\n{}.\r\n"
+    one = "MAIL FROM:<{}@{}>\r\nRCPT TO:<{}>\r\nDATA\r\n{}.\r\n"
     running = []
     for first in range(WRITERS):
         mails = (
-            one.format(SENDER[0], DOMAIN, USERS[number % users], DOMAIN, lines)
+            one.format(SENDER[0], DOMAIN, to[number % len(to)], lines)
             for number in range(first, count, WRITERS)
         )
         with tempfile.TemporaryFile() as file:
@@ -40,6 +42,11 @@ def submit(sendmail: Command, count: int, users: int, message: str, **how: Any) 
     statuses = [each.wait() for each in running]
     if any(statuses):
         raise RuntimeError("the queue cannot be filled")
+
+
+def locals_(users: int) -> Command:
+    """Return the addresses of that many users."""
+    return tuple(f"{name}@{DOMAIN}" for name in USERS[:users])
 
 
 class System:
@@ -67,8 +74,12 @@ class System:
     def release(self) -> None:
         """Undo hold, short of delivering."""
 
-    def fill(self, count: int, users: int, message: str) -> None:
-        """Put messages into the queue, and hold them there."""
+    def fill(self, count: int, to: Command, message: str) -> None:
+        """Put messages into the queue, to those recipients in turn, and hold them there."""
+        raise NotImplementedError
+
+    def relay(self, port: int, connections: int) -> None:
+        """From now on send what leaves to that port, over so many connections at the most."""
         raise NotImplementedError
 
     def pending(self) -> bool:
@@ -104,14 +115,24 @@ class Pymail(System):
     def start(self) -> None:
         self.stage.build()
         os.mkdir(self.config)
-        with open(f"{self.config}/config.toml", "w") as file:
-            file.write(f'myhostname = "bench.{DOMAIN}"\nmyorigin = "{DOMAIN}"\n')
-            file.write(f'mydestination = ["{DOMAIN}"]\nmessage_size_limit = {LIMIT}\n')
+        self._configure("")
         self.empty()
 
-    def fill(self, count: int, users: int, message: str) -> None:
+    def _configure(self, more: str) -> None:
+        with open(f"{self.config}/config.toml", "w") as file:
+            file.write(f'myhostname = "bench.{DOMAIN}"\nmyorigin = "{DOMAIN}"\n')
+            file.write(f'mydestination = ["{DOMAIN}"]\nmessage_size_limit = {LIMIT}\n{more}')
+
+    def relay(self, port: int, connections: int) -> None:
+        self._configure(
+            f'relayhost = "[127.0.0.1]:{port}"\nmail_owner = "pymail"\n'
+            f"smtp_destination_concurrency_limit = {connections}\n"
+            f'[transport_maps]\n"{NOWHERE}" = "smtp:[127.0.0.1]:{DEAD}"\n'
+        )
+
+    def fill(self, count: int, to: Command, message: str) -> None:
         uid = SENDER[1]
-        submit(self.sendmail, count, users, message, env=self.env, user=uid, group=uid)
+        submit(self.sendmail, count, to, message, env=self.env, user=uid, group=uid)
 
     def empty(self) -> None:
         self.stage.discard(self.spool)
@@ -190,9 +211,17 @@ class Postfix(System):
     def hold(self) -> None:
         self._set(HELD)
 
-    def fill(self, count: int, users: int, message: str) -> None:
+    def relay(self, port: int, connections: int) -> None:
+        table = f"inline:{{ {NOWHERE}=smtp:[127.0.0.1]:{DEAD} }}"
+        settings = (f"relayhost=[127.0.0.1]:{port}", f"transport_maps={table}")
+        limit = f"smtp_destination_concurrency_limit={connections}"
+        self._call("postconf", "-e", *settings, limit)
+        self._call("postfix", "reload")
+        time.sleep(1.5)
+
+    def fill(self, count: int, to: Command, message: str) -> None:
         self.hold()
-        submit(self.sendmail, count, users, message, env=ENV)
+        submit(self.sendmail, count, to, message, env=ENV)
         deadline = time.monotonic() + 300
         while self._count("deferred") < count or self._count("incoming", "active", "maildrop"):
             if time.monotonic() > deadline:
@@ -225,27 +254,32 @@ class Dma(System):
 
     def start(self) -> None:
         self.stage.build(packages.unpack("dma", self.store))
+        self.smarthost = ""
         self._configure("")
         self.empty()
 
+    def relay(self, port: int, connections: int) -> None:
+        self.smarthost = f"SMARTHOST 127.0.0.1\nPORT {port}\n"
+
     def _configure(self, more: str) -> None:
+        more += self.smarthost
         with open("/etc/dma/dma.conf", "w") as file:
             file.write(f"SPOOLDIR {self.queue}\nMAILNAME {DOMAIN}\nALIASES /etc/aliases\n{more}")
 
-    def fill(self, count: int, users: int, message: str) -> None:
-        """Submit one message a user, then copy its two queue files: a fill costs forks."""
+    def fill(self, count: int, to: Command, message: str) -> None:
+        """Submit one message a recipient, then copy its two queue files: a fill costs forks."""
         self.hold()
         uid = SENDER[1]
         made = {}
-        for name in USERS[:users]:
+        for name in to:
             before = set(os.listdir(self.queue))
             subprocess.run(
                 [*self.sendmail, name], input=message.encode(), env=ENV, check=True, user=uid,
                 group=uid,
             )  # fmt: skip
             made[name] = {file[1:] for file in set(os.listdir(self.queue)) - before}.pop()
-        for number in range(users, count):
-            original = made[USERS[number % users]]
+        for number in range(len(to), count):
+            original = made[to[number % len(to)]]
             copied = f"f{number:05x}.{original.partition('.')[2]}"
             for letter in "MQ":
                 with open(f"{self.queue}/{letter}{original}", "rb") as file:

@@ -29,6 +29,13 @@ ROWS = (
     ("index 100,000 aliases", "ms", 1e3, False),
     ("flush of one message, no aliases", "ms", 1e3, False),
     ("flush of one message, 100,000 aliases", "ms", 1e3, False),
+    ("1,000 to an SMTP sink", "a second", 1, True),
+    ("10,000 to an SMTP sink", "a second", 1, True),
+    ("200 to a sink far away", "a second", 1, True),
+    ("connections for 200 far away", "", 1, False),
+    ("200 to a sink far away, 1 connection", "a second", 1, True),
+    ("round trips a message", "", 1, False),
+    ("1,000 beside 1,000 for a dead server", "a second", 1, True),
 )
 
 
@@ -131,6 +138,13 @@ def targets(samples: Samples) -> Iterable[tuple[str, float | None, str, float]]:
     )
     memory = middle(samples, "flush of 10,000: memory")
     yield "flush of 10,000: MiB", None if memory is None else memory / 2**20, "<=", 64.0
+    for row in ("1,000 to an SMTP sink", "10,000 to an SMTP sink"):
+        yield f"{row}, against Postfix", ratio(samples, row, (row, "Postfix")), ">=", 3.0
+    far = "200 to a sink far away"
+    yield f"{far}, against Postfix", ratio(samples, far, (far, "Postfix")), ">=", 1.5
+    yield "round trips a message", middle(samples, "round trips a message"), "<=", 2.0
+    beside, alone = "1,000 beside 1,000 for a dead server", "1,000 to an SMTP sink"
+    yield f"{beside}, against alone", ratio(samples, beside, (alone, "pymail")), ">=", 0.8
     resident = middle(samples, "resident while idle")
     yield "resident while idle: MiB", None if resident is None else resident / 2**20, "<=", 0.0
 

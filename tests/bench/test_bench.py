@@ -37,6 +37,7 @@ def test_the_bench_prints_a_table_and_a_verdict_for_every_target(work, machine, 
         "--few=12",
         "--many=60",
         "--aliases=500",
+        "--far=10",
         "--big=100000",
         "--plain",
     ]

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+from .sink import FAR, PORT, Dead, Distance, Sink
 from .stage import SENDER, Stage
-from .systems import ALL, ENV, System
+from .systems import ALL, ELSEWHERE, ENV, NOWHERE, System, locals_
 
 SMALL = "Subject: one kibibyte\nTo: u00\n\n" + "123456789012345678901234567890\n" * 32
 PYTHON = "/usr/bin/python3"
@@ -133,7 +134,7 @@ class Worker:
     def do_deliver(self, count: int, users: int, *, memory: bool = False) -> object:
         """Fill the queue, then time from the start of flush to the last letter in new/."""
         self.system.empty()
-        self.system.fill(count, users, SMALL)
+        self.system.fill(count, locals_(users), SMALL)
         self.system.release()
         os.sync()
         watch = Footprint("Pss", 0.02)
@@ -159,10 +160,50 @@ class Worker:
         self.system.empty()
         return {"seconds": last - begun, "flush": ended - begun, "peak": peak}
 
+    def do_relay(self, count: int, connections: int, way: float = 0, dead: int = 0) -> object:
+        """Fill the queue, then time from the start of flush to the last message at the sink.
+
+        With `way` the sink is that many seconds away; `dead` more messages are for a server
+        that does not answer.
+        """
+        self.system.empty()
+        sink, line = Sink(self.system.store, self.place), None
+        closing = [sink]
+        try:
+            if way:
+                line = Distance(way)
+            if dead:
+                closing.append(Dead())
+            self.system.relay(FAR if way else PORT, connections)
+            self.system.hold()
+            names = (ELSEWHERE, NOWHERE) if dead else (ELSEWHERE,)
+            self.system.fill(count + dead, tuple(f"u@{name}" for name in names), SMALL)
+            self.system.release()
+            os.sync()
+            begun = time.time()
+            running = subprocess.Popen(self.system.flush, env=self.system.env, cwd="/")
+            deadline = time.monotonic() + PATIENCE
+            while sink.count() < count:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{sink.count()} of {count} sent")
+                time.sleep(0.005)
+            seconds = time.time() - begun
+            if running.wait(PATIENCE):
+                raise RuntimeError(f"flush ended with {running.returncode}")
+            passed = line.close() if line else {}
+            line = None
+            return {"seconds": seconds, **passed}
+        finally:
+            if line:
+                line.close()
+            for each in closing:
+                each.close()
+            self.system.empty()
+
     def do_mailq(self, count: int, times: int) -> object:
         """Time mailq on a full queue."""
         self.system.empty()
-        self.system.fill(count, 50, SMALL)
+        self.system.fill(count, locals_(50), SMALL)
         each = self.clock(self.system.mailq, times)["each"]
         self.system.empty()
         return each
