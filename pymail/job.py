@@ -219,10 +219,13 @@ class Job:
         late: list[Failure] = []
         failures: list[_Failed] = []
         states: dict[int, bytes] = {}
+        # Apart from what fails now: a report that exists already must come out the same.
+        before = [f for index in sorted(self._plans) for f in self._unreported(index)]
         for index in sorted(self._plans):
             states[index] = self._settle(index, late, failures, old=old)
-        if failures and not self._report_failures(failures):
-            states.update((failed.index, HELD) for failed in failures)
+        for group in (before, failures):
+            if group and not self._report_failures(group):
+                states.update((failed.index, HELD) for failed in group)
         for index, state in states.items():
             if state == DELIVERED:
                 self._tell_success(index)
@@ -336,7 +339,11 @@ class Job:
         if limit and self.active.head.size > limit:
             return bounced("5.3.4", f"message size {self.active.head.size} is over the limit")
         if target.loop_key and address.fold(target.loop_key) in delivered_to:
-            return bounced("5.4.6", f"mail forwarding loop for {target.loop_key}")
+            words = f"mail forwarding loop for {target.loop_key}"
+            if self._sender and address.fold(self._sender) in delivered_to:
+                # The report would go the same way, and so would the report on that.
+                return Outcome("held", "5.4.6", f"{words}, its sender; kept in the queue")
+            return bounced("5.4.6", words)
         return None
 
     def _header(self, *, leaves: bool = False) -> bytes:
@@ -443,7 +450,12 @@ class Job:
         if target.kind == "smtp" and status in ("deferred", "kept"):
             known = cure(outcome.reply or words)
             words = f"{words} -- {known}" if known else words
-        self.active.note(Attempt(int(time.time()), index, status, outcome.dsn, target.name, words))
+        now = int(time.time())
+        if status != "bounced":
+            self.active.note(Attempt(now, index, status, outcome.dsn, target.name, words))
+            return
+        report = (target.recipient, target.sender or "", outcome.relay, outcome.reply)
+        self.active.note(Attempt(now, index, status, outcome.dsn, target.name, words, *report))
 
     def _log(self, step: _Step) -> None:
         target, outcome = step.target, step.outcome
@@ -467,9 +479,7 @@ class Job:
         self, index: int, late: list[Failure], failures: list[_Failed], *, old: bool
     ) -> bytes:
         """Return the state of one recipient, from the outcomes of its targets."""
-        before = self._unreported(index)
-        failures += before
-        waits, held, failed = False, False, bool(before) or index in self._reported
+        waits, held, failed = False, False, index in self._bounced or index in self._reported
         for target in self._plans[index]:
             step = self._steps.get(target.name)
             outcome = step.outcome if step else None
@@ -501,19 +511,7 @@ class Job:
     def _unreported(self, index: int) -> list[_Failed]:
         """Return failures of earlier attempts whose report is not known to be durable."""
         reported = self._reported.get(index, set())
-        return [
-            _Failed(
-                index,
-                Target(
-                    "outcome",
-                    self._run.router.qualify(a.target.rpartition(":")[2]),
-                    name=a.target,
-                ),
-                bounced(a.dsn, a.words),
-            )
-            for a in self._bounced.get(index, ())
-            if a.target not in reported
-        ]
+        return [_again(a) for a in self._bounced.get(index, ()) if a.target not in reported]
 
     def _report_failures(self, failures: list[_Failed]) -> bool:
         """Report what failed, one report a sender; return False where it must be kept instead."""
@@ -606,6 +604,14 @@ class Job:
         name = names.get(action, "delivery")
         text = f"{self.active.qid}: sender {name} notification: {qid}"
         self._run.log.event("bounce", text)
+
+
+def _again(attempt: Attempt) -> _Failed:
+    """Return a failure as it was written down by an earlier attempt."""
+    recipient, sender, relay, reply = (*attempt.report, "", "", "", "")[:4]
+    target = Target("outcome", recipient, sender=sender or None, name=attempt.target)
+    outcome = Outcome("bounced", attempt.dsn, attempt.words, relay, reply)
+    return _Failed(attempt.index, target, outcome)
 
 
 @functools.lru_cache(maxsize=1024)

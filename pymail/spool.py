@@ -9,6 +9,7 @@
         .DIRECTORY,ID                   being adopted from drop/DIRECTORY
         ID.damaged                      set aside
         .boot                           the boot during which the last flush ran
+        .warned                         what the log was warned of in the last run
     SPOOL/message_size_limit            bytes, where it is not the default
 
 A queue file is written once; only the marks and the end change afterwards.
@@ -177,13 +178,21 @@ def whole(fixed: bytes) -> int:
 class Attempt:
     """One line of the tail: what happened to `target` of recipient number `index`.
 
-    `status` is an Outcome's, or "reported"; `target` names the last hop.
+    `status` is an Outcome's, or "reported"; `target` names the last hop.  `report` is what only
+    the report of a failure needs, as many fields as its writer likes.
     """
 
-    __slots__ = ("dsn", "index", "status", "target", "time", "words")
+    __slots__ = ("dsn", "index", "report", "status", "target", "time", "words")
 
     def __init__(
-        self, time: int, index: int, status: str, dsn: str, target: str, words: str
+        self,
+        time: int,
+        index: int,
+        status: str,
+        dsn: str,
+        target: str,
+        words: str,
+        *report: str,
     ) -> None:
         self.time = time
         self.index = index
@@ -191,10 +200,12 @@ class Attempt:
         self.dsn = dsn
         self.target = target
         self.words = words
+        self.report = report
 
     def line(self) -> bytes:
         """Return the line for the tail; no field can end it early."""
-        fields = (str(self.time), str(self.index), self.status, self.dsn, self.target, self.words)
+        fields = [str(self.time), str(self.index), self.status, self.dsn, self.target, self.words]
+        fields += self.report
         clean = ["".join(" " if c in "\t\n\r\0" else c for c in f) for f in fields]
         return ("\t".join(clean) + "\n").encode("utf-8", "surrogateescape")
 
@@ -204,7 +215,7 @@ def attempts(tail: bytes) -> list[Attempt]:
     found: list[Attempt] = []
     for line in tail.decode("utf-8", "surrogateescape").split("\n")[:-1]:
         fields = line.split("\t")
-        if len(fields) == 6 and all(f.isdecimal() and len(f) < MOST_DIGITS for f in fields[:2]):
+        if len(fields) >= 6 and all(f.isdecimal() and len(f) < MOST_DIGITS for f in fields[:2]):
             found.append(Attempt(int(fields[0]), int(fields[1]), *fields[2:]))
     return found
 

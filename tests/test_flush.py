@@ -18,12 +18,13 @@ from harness import Box, argv, needs, needs_root, queued
 from pymail import config as configuration
 from pymail import flush as flushing
 from pymail import spool as spools
-from pymail.active import take
+from pymail.active import Active, take
 from pymail.envelope import Envelope
 from pymail.flush import Selection
+from pymail.job import Job
 from pymail.log import Log
 from pymail.retry import LEAST_ATTEMPTS
-from pymail.spool import ATTEMPTED, HELD, NEVER, Spool
+from pymail.spool import ATTEMPTED, HELD, NEVER, Attempt, Spool
 
 DAY = 86400
 LATER = 'default_transport = "retry:4.4.1 no route to host"\n'
@@ -425,6 +426,44 @@ def test_a_report_that_the_postmaster_cannot_get_is_held_and_shown(box):
     box.flush("-a")
     assert len(box.queue()) == 1
     assert box.maildir() == []
+
+
+def test_a_report_that_a_crash_prevented_goes_where_it_would_have_gone(box, monkeypatch):
+    box.aliases(f"list: {NOBODY}, another-nobody, {box.user}\nowner-list: {box.user}\n")
+    box.send(b"Subject: s\n\n", "list")
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_report", fails)
+        run_here(box, patch)
+    assert len(box.maildir()) == 1
+    for _ in range(2):
+        box.flush("-a")
+    _, report = box.maildir()
+    assert parsed(report)["To"].startswith("owner-list@")
+    assert [group["Status"] for group in status(report)[1:]] == ["5.1.1", "5.1.1"]
+    assert box.queue() == []
+
+
+def test_a_report_that_exists_is_not_made_again_after_a_crash(box, monkeypatch):
+    box.aliases(f"list: {NOBODY}, Another-Nobody\nowner-list: {box.user}\n")
+    box.send(b"Subject: s\n\n", "list", ELSEWHERE)
+    note = Active.note
+
+    def crashes(self: Active, attempt: Attempt) -> None:
+        if attempt.status == "reported":
+            fails()
+        note(self, attempt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Active, "note", crashes)
+        run_here(box, patch)
+    assert len(box.maildir()) == 2
+    box.flush("-a")
+    box.flush("-a")
+    assert (len(box.maildir()), box.queue()) == (2, [])
+
+
+def fails(*_: object) -> None:
+    raise OSError(5, "Input/output error")
 
 
 def test_a_user_cannot_pass_for_the_mail_system(machine):
