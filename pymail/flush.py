@@ -29,6 +29,7 @@ from pymail.secret import Logins
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
 from pymail.transport.lmtp import DONE_TIME
+from pymail.warned import Warned
 
 MOST_ACTIVE = 2400
 """Messages in hand at once; each has a descriptor open."""
@@ -123,6 +124,7 @@ class _Flusher:
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
         self._agents: list[Agent] = []
+        self._warned = Warned(f"{common.spool.queue}/.warned")
 
     def round(self) -> bool:
         """Work on everything due now; return False where nothing could be done."""
@@ -152,9 +154,12 @@ class _Flusher:
         for each in self._agents:
             each.close()
         self._agents = []
+        if self._run.spool.system:
+            self._warned.keep()
 
     def _warn(self, text: str) -> None:
-        self._run.log.event("pickup", f"warning: {text}")
+        if self._warned.is_new(text):
+            self._run.log.event("pickup", f"warning: {text}")
         self._run.tell(f"warning: {text}")
 
     def _due(self) -> list[str]:

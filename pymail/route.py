@@ -397,7 +397,8 @@ class Router:
         if not final and user.name not in here.forwards:
             lines = self._world.forward(user, extension)
             if lines.trouble:
-                yield _decided(recipient, kept("4.3.0", lines.trouble), here)
+                # A home that never comes back must not keep mail for ever.
+                yield _decided(recipient, deferred("4.3.0", lines.trouble), here)
                 return
             if lines.items:
                 own = here.then(

@@ -90,7 +90,7 @@ class Letter:
 
 
 # What flush keeps in the queue for itself.
-BOOKS = {".boot", ".complaint", ".sites"}
+BOOKS = {".boot", ".complaint", ".sites", ".warned"}
 
 
 def queued(spool: Path) -> list[str]:

@@ -396,6 +396,18 @@ def test_a_letter_that_has_been_here_is_returned(machine):
     assert machine.queue() == []
 
 
+def test_a_letter_whose_report_would_go_round_as_well_is_kept(machine):
+    machine.write("alice", ".forward", '"|/usr/sbin/sendmail -i alice"\n')
+    machine.aliases("root: alice\n")
+    machine.send("bob", LETTER, "alice")
+    out = machine.flush("-v").stdout
+    (qid,) = machine.queue()
+    assert b"mail forwarding loop for alice@example.net, its sender; kept in the queue" in out
+    assert qid.encode() in machine.run("mailq").stdout
+    machine.flush()
+    assert machine.queue() == [qid]
+
+
 def test_another_place_of_that_name_in_it_is_no_loop(machine):
     machine.send("bob", b"Delivered-To: alice@example.org\nDelivered-To: xalice\n\n", "alice")
     machine.flush()

@@ -466,3 +466,17 @@ def test_a_users_spool_is_swept_too(tmp_path):
     os.utime(rest, (0, 0))
     pickup.sweep(own, int(time.time()))
     assert not rest.exists()
+
+
+def test_the_log_is_warned_once_of_what_stays_as_it_is(machine, tmp_path):
+    drop, log = Path("/var/spool/pymail/drop/u1001"), tmp_path / "log"
+    options = ("-v", "--log", str(log))
+    for warned in (1, 2):
+        machine.send("alice", b"Subject: s\n\n", "bob")
+        drop.chmod(0o770)
+        said = [machine.flush(*options).stdout for _ in range(3)]
+        assert all(b"its owner must chmod 700 it" in each for each in said)
+        assert log.read_text().count("its owner must chmod 700 it") == warned
+        drop.chmod(0o700)
+        machine.flush(*options)
+        assert len(machine.mail("bob")) == warned

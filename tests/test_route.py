@@ -382,11 +382,11 @@ def test_commands_and_files_of_a_forward_run_as_its_user(plan):
     ]
 
 
-def test_trouble_with_a_forward_keeps_the_mail(configured):
+def test_trouble_with_a_forward_defers_the_mail(configured):
     world = World(configured())
     world.forwards["alice"] = Lines("/home/alice/.forward", trouble="home is missing")
     (target,) = Router(world).plan("alice@example.net")
-    assert ends([target]) == ["kept 4.3.0 alice@example.net"]
+    assert ends([target]) == ["deferred 4.3.0 alice@example.net"]
 
 
 def test_the_place_where_a_loop_would_show_is_the_forwarding_address(plan):

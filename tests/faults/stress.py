@@ -140,7 +140,8 @@ def _judge(w: World, load: Load) -> None:
     load.verdicts["left in the spool"] += sum(view.spooled.values())
     load.verdicts["foreign"] += len(view.foreign)
     load.verdicts["left behind"] += sum(
-        place.startswith("spool/queue/") and place != "spool/queue/.boot" for place in view.leftover
+        place.startswith("spool/queue/") and place.rpartition("/")[2] not in (".boot", ".warned")
+        for place in view.leftover
     )
     load.verdicts = +load.verdicts
 
