@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import aliases
 from pymail.errors import MailError
@@ -12,8 +12,7 @@ from pymail.members import Item, scan
 _key_like = re.compile(r"[ \t]+([A-Za-z0-9_+.-]+)[ \t]*:(?![A-Za-z]+:)").match
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(NamedTuple):
     """A mistake at a line (0: of the whole file); `fatal` if it makes an alias unusable."""
 
     file: str

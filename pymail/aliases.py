@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import address
 from pymail.errors import ConfigError, DataError, TempError
@@ -39,8 +39,7 @@ _definition = re.compile(
 ).match
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a name stands for, and where that is written."""
 
     items: tuple[Item, ...]

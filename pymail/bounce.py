@@ -5,9 +5,8 @@ message/delivery-status for programs, and the header of the message (the whole m
 RET=FULL was asked for).  Pure: bytes out.
 """
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import address
 from pymail.advice import cure
@@ -45,8 +44,7 @@ _PLAIN_PART = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What is reported of one recipient.
 
     recipient  where it ended, `original` the address the message was sent to
@@ -71,8 +69,7 @@ class Failure:
         return not (self.recipient + self.original + self.orcpt).isascii()
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """The message that is reported on."""
 
     qid: str
@@ -154,6 +151,8 @@ def _charset(header: bytes) -> str:
 
 
 def _text(action: str, failures: Sequence[Failure], message: Returned, host: str) -> list[str]:
+    import textwrap  # noqa: PLC0415 -- start-up
+
     first, second = _OPENINGS[action]
     lines = [f"This is the mail system at host {host}.", "", first]
     if second:

@@ -8,7 +8,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import aliascheck, aliases, config, dkim, dkimkeys, peek, schedule, world
 from pymail.config import Config
@@ -30,8 +30,7 @@ _SEARCHED_BY_ALL = 0o555
 _SENDMAIL = "/usr/sbin/sendmail"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something that is wrong: `fatal` if mail does not move, or is lost, because of it."""
 
     text: str

@@ -11,6 +11,7 @@ import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pymail import charset, recipients, words
 from pymail.errors import DataError
@@ -35,8 +36,7 @@ _ONCE = frozenset({*_ADDRESSES, "date", "message-id", "subject", "in-reply-to", 
 _PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """A file that goes with a message: the name that the reader sees, and its bytes."""
 
     name: str

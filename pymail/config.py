@@ -7,8 +7,6 @@ attribute's row says what it may hold, its default, and what it means.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
 
 from pymail import paths
 from pymail.configfile import Given, files, read
@@ -44,9 +42,17 @@ _TRANSPORT = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config(SmtpSettings):
     """The settings as they hold: `$name` replaced, times in seconds."""
+
+    def __init__(self, values: Mapping[str, Value], sources: Mapping[str, str]) -> None:
+        """Take a value of every setting, and where those that were given are from."""
+        vars(self).update(values)
+        self._sources = sources
+
+    def source(self, name: str) -> str:
+        """Return where a setting's value is from: "FILE, line N", or "default"."""
+        return self._sources.get(name, "default")
 
     myhostname: str = row(
         "text",
@@ -194,15 +200,13 @@ class Config(SmtpSettings):
         "time", 1000, "how long a |command or a mailbox_command may run", low=1
     )
     run_time_limit: int = row("time", "1h", "how long one run of flush starts deliveries", low=1)
-    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def source(self, name: str) -> str:
-        """Return where a setting's value is from: "FILE, line N", or "default"."""
-        return self.sources.get(name, "default")
 
 
 SETTINGS: dict[str, Setting] = {
-    row.name: row.metadata["setting"] for row in fields(Config) if row.metadata
+    name: value
+    for each in (SmtpSettings, Config)
+    for name, value in vars(each).items()
+    if isinstance(value, Setting)
 }
 
 
@@ -251,8 +255,8 @@ def combine(given: Given, facts: Mapping[str, str]) -> Config:
         return facts[name]
 
     expansion = Expansion(SETTINGS, given, of_machine, _finished)
-    values: dict[str, Any] = {name: expansion.value(name) for name in SETTINGS}
-    config = Config(**values, sources={name: place for name, (_, place) in given.items()})
+    values = {name: expansion.value(name) for name in SETTINGS}
+    config = Config(values, {name: place for name, (_, place) in given.items()})
     _refuse_impossible(config)
     return config
 

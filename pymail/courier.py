@@ -16,11 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from pymail import hosts, nexthop, secret
-from pymail.agent import Agent, become, receive, with_files
+from pymail.agent import Agent, receive, with_files
+from pymail.child import become
 from pymail.config import Config
 from pymail.errors import MailError, printable
 from pymail.identity import Identity
@@ -252,9 +252,8 @@ def _joins(group: list[Delivery], delivery: Delivery) -> bool:
     if not group:
         return True
     first = group[0]
-    return (first.qid, first.sender) == (delivery.qid, delivery.sender) and replace(
-        first.content, fd=0
-    ) == replace(delivery.content, fd=0)
+    one, other = first.content._replace(fd=0), delivery.content._replace(fd=0)
+    return (first.qid, first.sender) == (delivery.qid, delivery.sender) and one == other
 
 
 class _Carrier:
@@ -442,7 +441,7 @@ class _Crew:
 def _waiting(why: str, outcome: Outcome) -> Outcome:
     """Return the outcome of mail that was not sent because of what happened to other mail."""
     status = {LOGIN: "kept", OFFLINE: "offline"}.get(why, outcome.status)
-    return replace(outcome, status=status, reply="", passed=False)
+    return outcome._replace(status=status, reply="", passed=False)
 
 
 def _serve(channel: socket.socket, user: Identity, config: Config, cache: str) -> None:

@@ -6,9 +6,9 @@ is shown.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from pymail import agent, hosts, nexthop, tls
+from pymail import child, hosts, nexthop, tls
 from pymail.config import Config
 from pymail.errors import MailError
 from pymail.identity import Identity
@@ -30,8 +30,7 @@ _LEVELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """A next hop: who we are there, and how much TLS is wanted, in words; `servers` if asked."""
 
     shown: str
@@ -40,8 +39,7 @@ class Hop:
     servers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Departure:
+class Departure(NamedTuple):
     """How a message leaves: its envelope, what was rewritten there and why, its next hops."""
 
     sender: str
@@ -123,7 +121,7 @@ class Departures:
         if user is None or os.geteuid() != 0:
             return self._resolved(hop, login)
         try:
-            return agent.ask(user, lambda: self._resolved(hop, login), PATIENCE)
+            return child.ask(user, lambda: self._resolved(hop, login), PATIENCE)
         except OSError as error:
             return [f"servers unknown: {error.strerror}"]
 

@@ -8,8 +8,7 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymail.errors import ConfigError, DataError, MailError, TempError
 
@@ -27,8 +26,7 @@ _MOST = 1 << 16
 """Bytes of a file with a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A private key: of which domain, and where."""
 
     domain: str
@@ -36,8 +34,7 @@ class Key:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Private:
+class Private(NamedTuple):
     """What signs: a key as dkimpy wants it."""
 
     key: Key

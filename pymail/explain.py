@@ -5,7 +5,7 @@ Only what the caller may not read is left out: the .forward of another user.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from pymail import address
 from pymail.aliases import Entry
@@ -68,8 +68,7 @@ class Limited:
             self.notes.append(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where mail to an address goes, and what else a person should know of that.
 
     `departures` are those of the targets of kind "smtp", by their names.
@@ -176,7 +175,10 @@ def facts(route: Route) -> dict[str, object]:
 
 
 def _departure(departure: Departure | None) -> dict[str, object]:
-    return {"departure": asdict(departure)} if departure else {}
+    if not departure:
+        return {}
+    hops = [hop._asdict() for hop in departure.hops]
+    return {"departure": {**departure._asdict(), "hops": hops}}
 
 
 def verified(route: Route) -> list[str]:

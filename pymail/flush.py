@@ -11,7 +11,7 @@ import resource
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import agent, pickup, retry, world
 from pymail.active import Active, set_aside, take
@@ -21,6 +21,7 @@ from pymail.errors import DataError
 from pymail.identity import Identity
 from pymail.job import Job, Run
 from pymail.log import Log
+from pymail.nursery import Nursery
 from pymail.outbound import Outbound
 from pymail.outcome import Outcome, deferred, kept
 from pymail.rewrite import Rewriting
@@ -28,10 +29,9 @@ from pymail.route import Router
 from pymail.secret import Logins
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
-from pymail.transport.lmtp import DONE_TIME
 from pymail.warned import Warned
 
-MOST_ACTIVE = 2400
+MOST_ACTIVE = 1200
 """Messages in hand at once; each has a descriptor open."""
 
 SPARE = 200
@@ -60,8 +60,7 @@ MARGIN = 300
 """Seconds that a batch may take besides what its commands may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which messages a run is for: everything due, or what is named, due or not."""
 
     ids: frozenset[str] = frozenset()
@@ -95,7 +94,7 @@ def run(
     rewriting = Rewriting(config, machine.lookup)
     single = machine.single()
     logins = Logins(config, single.home if single else "")
-    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at)
+    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at, {})
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
     try:
@@ -124,6 +123,7 @@ class _Flusher:
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
         self._agents: list[Agent] = []
+        self._nursery: Nursery | None = None
         self._warned = Warned(f"{common.spool.queue}/.warned")
 
     def round(self) -> bool:
@@ -154,6 +154,8 @@ class _Flusher:
         for each in self._agents:
             each.close()
         self._agents = []
+        if self._nursery:
+            self._nursery.close()
         if self._run.spool.system:
             self._warned.keep()
 
@@ -278,7 +280,7 @@ class _Flusher:
                 self._post(user, queue, hurry=hurry)
             while queue and kind != "smtp" and (hurry or command or len(queue) >= BATCH):
                 try:
-                    each = self._idle_agent(user, command=command)
+                    each = self._idle_agent(user, kind)
                 except OSError as error:
                     words = f"cannot start an agent for {user.name}: {error.strerror}"
                     self._hear(queue.popleft().number, kept("4.3.0", words))
@@ -305,8 +307,9 @@ class _Flusher:
             for delivery in batch:
                 self._hear(delivery.number, kept("4.3.0", words))
 
-    def _idle_agent(self, user: Identity, *, command: bool) -> Agent | None:
+    def _idle_agent(self, user: Identity, kind: str) -> Agent | None:
         """Return an agent of that user with nothing to do, a new one where that is allowed."""
+        command = kind == "command"
         own = [each for each in self._agents if each.user == user]
         for each in own:
             if not each.pending:
@@ -321,9 +324,17 @@ class _Flusher:
             self._agents.remove(spare)
         if len(self._agents) >= MOST_AGENTS:
             return None
-        fresh = Agent(user)
+        fresh = Agent(user, nursery=self._nursed(), kind=kind)
         self._agents.append(fresh)
         return fresh
+
+    def _nursed(self) -> Nursery | None:
+        """Return what makes agents; where all of them are one user, flush does it itself."""
+        if not self._run.spool.system:
+            return None
+        if self._nursery is None or not self._nursery.alive:
+            self._nursery = Nursery(agent.transport, agent.serve_batches)
+        return self._nursery
 
     def _are_lively(self) -> bool:
         """Say whether enough agents are at work; those that hang do not count."""
@@ -374,6 +385,8 @@ def _room() -> int:
 def _patience(kind: str, batch: list[Delivery]) -> float:
     """Return the seconds after which an agent with that batch must be stuck."""
     if kind == "lmtp":
+        from pymail.transport.lmtp import DONE_TIME  # noqa: PLC0415 -- see agent.transport()
+
         return 2 * DONE_TIME
     return MARGIN + sum(d.time_limit for d in batch if kind == "command")
 

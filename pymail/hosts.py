@@ -11,8 +11,8 @@ import random
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, groupby, zip_longest
+from typing import NamedTuple
 
 from pymail import mtasts, names, network, nexthop
 from pymail.config import Config
@@ -45,8 +45,7 @@ class UnresolvedError(Exception):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
-class _Exchanger:
+class _Exchanger(NamedTuple):
     """A host, its addresses, and where it has none the outcome that is the reason."""
 
     name: str

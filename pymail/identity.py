@@ -1,11 +1,10 @@
 """A user of this machine, whose rights a delivery is done with."""
 
 import pwd
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """A user of this machine, whose rights a delivery is done with."""
 
     name: str

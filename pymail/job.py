@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from pymail import address, message, retry
 from pymail.active import Active
@@ -61,9 +61,8 @@ _PARTS = {"lmtp": "lmtp", "smtp": "smtp", "outcome": "error"}
 _WAITING = ("kept", "offline", "held")
 
 
-@dataclass(slots=True)
-class Run:
-    """What all jobs of a run share."""
+class Run(NamedTuple):
+    """What all jobs of a run share; `users` are those that were looked up."""
 
     spool: Spool
     config: Config
@@ -73,8 +72,8 @@ class Run:
     uptime: int
     outbound: Outbound
     rewriting: Rewriting
-    logins: Callable[[str, str], Logins] = lambda _argument, _sender: ()
-    users: dict[int, User] = field(default_factory=dict)
+    logins: Callable[[str, str], Logins]
+    users: dict[int, User]
 
     def user(self, uid: int) -> User:
         """Return name and full name of the user with that uid."""
@@ -83,23 +82,24 @@ class Run:
         return self.users[uid]
 
 
-@dataclass(slots=True)
 class _Step:
     """A target of this attempt, and the recipients (by number) it is for."""
 
-    target: Target
-    indexes: list[int]
-    delivery: Delivery | None = None
-    outcome: Outcome | None = None
-    logins: Logins = ()
-    destination: str = ""
+    __slots__ = ("delivery", "destination", "indexes", "logins", "outcome", "target")
+
+    def __init__(self, target: Target, index: int, outcome: Outcome | None) -> None:
+        self.target = target
+        self.indexes = [index]
+        self.delivery: Delivery | None = None
+        self.outcome = outcome
+        self.logins: Logins = ()
+        self.destination = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """A target of recipient number `index` that can never be delivered."""
+class _Failed(NamedTuple):
+    """A target of recipient `number` that can never be delivered."""
 
-    index: int
+    number: int
     target: Target
     outcome: Outcome
 
@@ -225,7 +225,7 @@ class Job:
             states[index] = self._settle(index, late, failures, old=old)
         for group in (before, failures):
             if group and not self._report_failures(group):
-                states.update((failed.index, HELD) for failed in group)
+                states.update((failed.number, HELD) for failed in group)
         for index, state in states.items():
             if state == DELIVERED:
                 self._tell_success(index)
@@ -316,7 +316,7 @@ class Job:
                 step.indexes.append(index)  # two recipients that lead to the same place
                 continue
             outcome = target.outcome or self._refused(target, hops, delivered_to)
-            step = self._steps[target.name] = _Step(target, [index], outcome=outcome)
+            step = self._steps[target.name] = _Step(target, index, outcome)
             if target.kind == "smtp" and not outcome:
                 self._address(step)
 
@@ -389,7 +389,7 @@ class Job:
                 f"X-Original-To: {address.quote(original)}\n"
                 f"Delivered-To: {address.quote(delivered)}\n"
             )
-            content = replace(content, prefix=prefix.encode("utf-8", "surrogateescape"))
+            content = content._replace(prefix=prefix.encode("utf-8", "surrogateescape"))
         assert target.user is not None  # noqa: S101  (only "outcome" has none)
         return Delivery(
             number=number,
@@ -492,7 +492,7 @@ class Job:
                 failures.append(_Failed(index, target, outcome))
             elif old and outcome.status == "deferred":
                 dsn, words = f"5{outcome.dsn[1:]}", f"expired: {outcome.words}"
-                outcome = replace(outcome, status="bounced", dsn=dsn, words=words)
+                outcome = outcome._replace(status="bounced", dsn=dsn, words=words)
                 self._note(index, target, "bounced", outcome)
                 failed = True
                 failures.append(_Failed(index, target, outcome))
@@ -519,21 +519,21 @@ class Job:
             text = "undeliverable report to postmaster; kept in the queue"
             self._run.log.event("bounce", f"warning: {self.active.qid}: {text}")
             for failed in failures:
-                self._note(failed.index, failed.target, "held", failed.outcome)
+                self._note(failed.number, failed.target, "held", failed.outcome)
             return False
         by_sender: dict[str, list[Failure]] = {}
         for failed in failures:
-            wishes = self._envelope.notify[failed.index]
+            wishes = self._envelope.notify[failed.number]
             if not wishes or "FAILURE" in wishes:
-                told = self._failure(failed.index, failed.target, failed.outcome)
+                told = self._failure(failed.number, failed.target, failed.outcome)
                 by_sender.setdefault(self._sender_for(failed.target), []).append(told)
         for sender, group in by_sender.items():
             self._report(FAILED, group, sender)
         # One line for all of them: after a part of them was noted, a run that goes on would
         # report the others once more, in a report that is not the same.
-        names = _AND.join(f"{failed.index} {failed.target.name}" for failed in failures)
+        names = _AND.join(f"{failed.number} {failed.target.name}" for failed in failures)
         first = failures[0]
-        line = Attempt(int(time.time()), first.index, "reported", first.outcome.dsn, names, "")
+        line = Attempt(int(time.time()), first.number, "reported", first.outcome.dsn, names, "")
         self.active.note(line)
         return True
 
@@ -561,7 +561,7 @@ class Job:
             outcome = step.outcome if step and step.outcome else Outcome("sent", "2.0.0", "")
             if not outcome.passed:  # else the next server tells it
                 action = RELAYED if target.kind == "smtp" else SUCCEEDED
-                outcome = replace(outcome, words=outcome.words or "delivered")
+                outcome = outcome._replace(words=outcome.words or "delivered")
                 told.setdefault(action, []).append(self._failure(index, target, outcome))
         for action, reports in told.items():
             self._report(action, reports, self._sender)
@@ -609,7 +609,7 @@ class Job:
 def _again(attempt: Attempt) -> _Failed:
     """Return a failure as it was written down by an earlier attempt."""
     recipient, sender, relay, reply = (*attempt.report, "", "", "", "")[:4]
-    target = Target("outcome", recipient, sender=sender or None, name=attempt.target)
+    target = Target("outcome", recipient, attempt.target, sender=sender or None)
     outcome = Outcome("bounced", attempt.dsn, attempt.words, relay, reply)
     return _Failed(attempt.index, target, outcome)
 

@@ -6,7 +6,6 @@ address means it, john doe@example.org.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pymail.address import quote, split
@@ -19,8 +18,7 @@ class Key(NamedTuple):
     part: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a key stands for, and where that is written ("FILE, line N")."""
 
     key: str

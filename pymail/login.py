@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from pymail import agent, config, hosts, nexthop, overlay, paths, secret, world
+from pymail import child, config, hosts, nexthop, overlay, paths, secret, world
 from pymail.address import fold
 from pymail.config import Config
 from pymail.errors import DataError, MailError, PermError, TempError, UsageError
@@ -60,7 +60,7 @@ def attempt(hop: NextHop, login: Login, settings: Config) -> None:
     else:
         # As flush does it: what speaks with the network, or runs a command, is never root.
         try:
-            kind, words = agent.ask(owner, lambda: _tried(hop, login, settings), PATIENCE)
+            kind, words = child.ask(owner, lambda: _tried(hop, login, settings), PATIENCE)
         except OSError as error:
             raise TempError(f"cannot log in at {hop.shown}: {error.strerror}") from None
     if kind == "login":

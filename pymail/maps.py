@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from pymail import address, configfile, patterns
+from pymail import address, configfile
 from pymail.errors import ConfigError
 from pymail.keys import Found, Key
 from pymail.settings import Table
@@ -112,6 +112,8 @@ class _Patterns:
     """A file of patterns."""
 
     def __init__(self, path: str, text: str, kind: str) -> None:
+        from pymail import patterns  # noqa: PLC0415 -- start-up
+
         self.mistakes: list[str] = []
         self._path = path
         lines = (
@@ -124,6 +126,8 @@ class _Patterns:
 
     def find(self, key: Key) -> Found | None:
         """Return what the first pattern that matches makes of the key."""
+        from pymail import patterns  # noqa: PLC0415 -- start-up
+
         number, value = (0, "") if key.part else patterns.find(self._rules, key.text)
         return Found(key.text, value, f"{self._path}, line {number}") if number else None
 

@@ -12,7 +12,7 @@ Commas, semicolons and blanks separate, as in Postfix; one too many does no harm
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import address
 
@@ -36,8 +36,7 @@ _is_marked = re.compile(r'[|/:]|~/|\\[^"\\]').match
 _starts_marked = re.compile(r'"?(?:[|/\\]|~/|:[A-Za-z]+:)').match
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One member: kind is address, final, command, file, include, fail, defer or blackhole.
 
     `value` is an address in internal form as written (unqualified), a command for the shell, a

@@ -19,7 +19,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from pymail import names
 from pymail.config import Config
@@ -42,8 +42,7 @@ _record = re.compile(r"v=STSv1[ \t]*;(.*)", re.DOTALL).fullmatch
 _id = re.compile(r"(?:^|;)[ \t]*id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})[ \t]*(?=;|$)").search
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What is known of a domain's policy; see above."""
 
     id: str = ""
@@ -70,7 +69,7 @@ def policy(domain: str, config: Config, cache: str, now: int) -> tuple[str, ...]
     fresh = live.id == current and now - live.fetched < REFRESH
     if current and not fresh and not 0 <= now - live.failed < REST:
         text = _fetch(domain, config)
-        live = parse(text, current, now) or replace(live, failed=now)
+        live = parse(text, current, now) or live._replace(failed=now)
         _write(cache, domain, live, now)
     return live.mx if live.mode == "enforce" else ()
 
@@ -183,7 +182,7 @@ def _write(cache: str, domain: str, policy: Policy, now: int) -> None:
     try:
         _make_room(cache, now)
         with open(temporary, "w", encoding="ascii") as file:
-            json.dump(asdict(policy), file)
+            json.dump(policy._asdict(), file)
         os.utime(temporary, (now, max(policy.until, now + REST)))
         os.rename(temporary, f"{cache}/{domain}")
     except OSError:

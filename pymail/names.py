@@ -9,8 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pymail import network
 from pymail.config import Config
@@ -37,8 +36,7 @@ Question = tuple[str, str]
 _is_name = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\Z").match
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What DNS says: records as text, none where the name has none of that kind.
 
     fault  "absent" there is no such name, "silent" nobody says, "" neither

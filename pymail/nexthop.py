@@ -7,15 +7,13 @@ example.org         the mail exchangers of that domain
 one, two            a list: each is tried when those before it cannot be reached
 """
 
-import ipaddress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PORT = 25
 _PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
 
 
-@dataclass(frozen=True, slots=True)
-class NextHop:
+class NextHop(NamedTuple):
     """One next hop: `host` without brackets; `mx` says whether its mail exchangers are meant."""
 
     host: str
@@ -25,6 +23,8 @@ class NextHop:
     @property
     def literal(self) -> bool:
         """Whether the host is an address, not a name."""
+        import ipaddress  # noqa: PLC0415 -- start-up
+
         try:
             ipaddress.ip_address(self.host)
         except ValueError:

@@ -1,10 +1,9 @@
 """What became of a delivery.  Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one delivery.
 
     sent      it is there, durably

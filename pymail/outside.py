@@ -4,8 +4,7 @@ As in Postfix's trivial-rewrite(8): transport_maps, then a next hop in default_t
 sender_dependent_relayhost_maps, then relayhost, then the domain of the recipient.
 """
 
-import ipaddress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pymail import keys, nexthop
 from pymail.address import split
@@ -17,8 +16,7 @@ KINDS = ("smtp", "lmtp", "local", "error", "retry", "discard", "hold")
 _RELAYS = "sender_dependent_relayhost_maps"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A transport; `argument` is a list of next hops, or words; `steps` tell how it was found."""
 
     kind: str
@@ -48,7 +46,7 @@ def choose(config: Config, lookup: Lookup, recipient: str, sender: str, *, ours:
     if found is None:
         return choice
     step = f"{found.key} is in transport_maps: {found.value} ({found.place})"
-    return replace(choice, steps=(step, *choice.steps))
+    return choice._replace(steps=(step, *choice.steps))
 
 
 def _usual(config: Config, lookup: Lookup, recipient: str, sender: str) -> Choice:
@@ -110,6 +108,8 @@ def _is_here(domain: str) -> bool:
     hop = nexthop.parse(domain)
     if not hop.literal:
         return False
+    import ipaddress  # noqa: PLC0415 -- start-up
+
     place = ipaddress.ip_address(hop.host)
     return place.is_loopback or place.is_unspecified
 

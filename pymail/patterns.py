@@ -12,7 +12,7 @@ pattern takes is the business of whoever wrote it; keys have a bounded length.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MOST = 1024
 """Characters of a key; a longer one matches nothing."""
@@ -62,8 +62,7 @@ class PatternError(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One line; `end` is where to go on when a condition fails, 0 for a line with a result."""
 
     line: int

@@ -5,7 +5,7 @@ import email.header
 import email.utils
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import charset, message
 from pymail.errors import printable
@@ -14,8 +14,7 @@ _HEAD = 1 << 16
 """Bytes that are read of a file for its header."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What is said of one message: N new, O old (in cur, not read), " " read; header; size."""
 
     state: str

@@ -7,6 +7,7 @@ stranger typed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pymail import address, words
 from pymail.errors import DataError
@@ -15,8 +16,7 @@ _DEPTH = 100
 """At most so deep aliases may stand for aliases."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One recipient or author: a display name ("" for none) and an address in internal form."""
 
     name: str

@@ -12,7 +12,7 @@ import base64
 import re
 from binascii import b2a_qp
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import message, words
 from pymail.message import Field
@@ -82,8 +82,7 @@ def _spoken(found: re.Match[str]) -> str:
     return words.phrase(" ".join(parts)) + blank
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """What a part says of itself."""
 
     main: bytes
@@ -93,8 +92,7 @@ class _Kind:
     typed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A message or a part: its header from `start`, its body from `body` to `end`."""
 
     fields: list[Field]

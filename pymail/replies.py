@@ -7,7 +7,7 @@
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail.errors import printable
 from pymail.outcome import Outcome, bounced, deferred, sent
@@ -26,8 +26,7 @@ class ProtocolError(Exception):
     """What the server says is no reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply: its code, its RFC 3463 status, its texts without either.
 
     `words` is the reply as one line, as Postfix shows it: "550 5.1.1 no such user".

@@ -10,8 +10,7 @@ and each target is kept once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pymail import address, outside
 from pymail.aliases import Entry
@@ -34,8 +33,7 @@ MOST_REMEMBERED = 1000
 """Recipients whose plans are kept: much mail goes to few of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(NamedTuple):
     """A file of members as it was read: .forward or :include:.
 
     `items` is None where there is no such file; `trouble` is set where it exists and cannot
@@ -73,12 +71,12 @@ class World(Protocol):
         """Return the first of the keys that is in the table of a setting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One last hop of a recipient.
 
     kind       maildir, mbox, command, lmtp, smtp, or outcome (decided here, no delivery)
     recipient  the final address; Delivered-To
+    name       tells this target from the others, also at the next attempt
     user       whose rights the delivery is done with; None for kind "outcome"
     argument   path, command line, LMTP destination or list of next hops
     sender     the envelope sender where owner-LIST replaces it, else None
@@ -89,6 +87,7 @@ class Target:
 
     kind: str
     recipient: str
+    name: str
     user: Identity | None = None
     argument: str = ""
     extension: str = ""
@@ -96,18 +95,9 @@ class Target:
     outcome: Outcome | None = None
     loop_key: str = ""
     steps: tuple[str, ...] = ()
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        """Make the name that tells this target from the others, also at the next attempt."""
-        if not self.name:
-            who = self.user.name if self.user else ""
-            name = address.fold(f"{self.kind}:{who}:{self.argument}:{self.recipient}")
-            object.__setattr__(self, "name", name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Here:
+class _Here(NamedTuple):
     """How far the expansion of a recipient has come."""
 
     origin: str = "envelope"
@@ -120,10 +110,8 @@ class _Here:
     loop_key: str = ""
     steps: tuple[str, ...] = ()
 
-    def then(self, step: str, **changes: object) -> "_Here":
-        values = {name: getattr(self, name) for name in self.__slots__}
-        values |= changes | {"steps": (*self.steps, step)}
-        return _Here(**values)
+    def then(self, step: str, **changes: Any) -> "_Here":  # noqa: ANN401 -- its own fields
+        return self._replace(steps=(*self.steps, step), **changes)
 
 
 class _TooManyError(Exception):
@@ -222,9 +210,11 @@ class Router:
             user = self._world.single() or self._world.user(self._config.mail_owner)
             user = user or self._world.user("nobody")
             # Who has it already gets it once though the relay is another one by now.
-            name = address.fold(f"smtp:{recipient}") if kind == "smtp" else ""
+            name = address.fold(f"smtp:{recipient}")
+            if kind == "lmtp":
+                name = _name(kind, user, argument, recipient)
             return Target(
-                kind, recipient, user, argument, sender=here.sender, steps=here.steps, name=name
+                kind, recipient, name, user, argument, sender=here.sender, steps=here.steps
             )
         if kind == "discard":
             outcome = Outcome("sent", "2.0.0", argument or "discarded")
@@ -358,6 +348,7 @@ class Router:
         return Target(
             kind,
             recipient,
+            _name(kind, here.rights, path, recipient),
             here.rights,
             path,
             sender=here.sender,
@@ -469,21 +460,25 @@ class Router:
         return Target(
             kind,
             recipient,
+            address.fold(f"mailbox:{user.name}:{local}"),
             user,
             argument,
             extension,
             sender=here.sender,
             loop_key=recipient,
             steps=here.then(step).steps,
-            name=address.fold(f"mailbox:{user.name}:{local}"),
         )
+
+
+def _name(kind: str, user: Identity | None, argument: str, recipient: str) -> str:
+    return address.fold(f"{kind}:{user.name if user else ''}:{argument}:{recipient}")
 
 
 def _decided(recipient: str, outcome: Outcome, here: _Here) -> Target:
     steps = (*here.steps, outcome.words)
     # The words are part of the name: one recipient may fail in several ways.
     name = address.fold(f"outcome::{outcome.words}:{recipient}")
-    return Target("outcome", recipient, sender=here.sender, outcome=outcome, steps=steps, name=name)
+    return Target("outcome", recipient, name, sender=here.sender, outcome=outcome, steps=steps)
 
 
 def _coded(text: str, default: str) -> tuple[str, str]:

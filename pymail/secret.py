@@ -12,9 +12,7 @@ A file with a password that others may read is refused.  No secret stands in a c
 a log or in an error.
 """
 
-import netrc
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -108,6 +106,8 @@ class Logins:
         return Login(user, password, source="~/.netrc") if password else None
 
     def _in_netrc(self, host: str, user: str) -> str:
+        import netrc  # noqa: PLC0415 -- start-up
+
         path = f"{self._home}/.netrc"
         try:
             entry = netrc.netrc(path).authenticators(host)
@@ -144,6 +144,8 @@ def reveal(login: Login, hop: NextHop) -> Login:
         raise TempError(
             f"no password for {login.user} at {hop.host}: run pymail login {hop.host} {login.user}"
         )
+    import subprocess  # noqa: PLC0415 -- start-up
+
     env = {"PATH": os.defpath, "PYMAIL_HOST": hop.host, "PYMAIL_USER": login.user}
     home = os.environ.get("HOME")
     try:
@@ -173,6 +175,8 @@ def in_keyring(host: str, user: str) -> str:
 
     It is asked in a process of its own: backends may wait for a person, or for a bus.
     """
+    import subprocess  # noqa: PLC0415 -- start-up
+
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _KEYRING],

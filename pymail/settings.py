@@ -3,22 +3,30 @@
 `config.py` has the table of the settings.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
     """What a lookup table is made of: rows of the configuration itself, then files.
 
     A file is "/path" in the format of Postfix's text maps, "regexp:/path" or "pcre:/path".
     """
 
-    rows: tuple[tuple[str, str], ...] = ()
-    files: tuple[str, ...] = ()
+    __slots__ = ("files", "rows")
+
+    def __init__(self, rows: tuple[tuple[str, str], ...] = (), files: tuple[str, ...] = ()) -> None:
+        self.rows = rows
+        self.files = files
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether it is made of the same."""
+        return isinstance(other, Table) and (self.rows, self.files) == (other.rows, other.files)
+
+    def __hash__(self) -> int:
+        """Go with __eq__."""
+        return hash((self.rows, self.files))
 
     def __bool__(self) -> bool:
         """Say whether anything can be found in it."""
@@ -36,8 +44,7 @@ _TEXT_FILES = ("hash", "texthash", "lmdb", "cdb", "dbm", "btree")
 _PATTERN_FILES = ("regexp", "pcre")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table.
 
     `pattern` is what a text, or each member of a list, must match, and `wanted` says so in
@@ -58,7 +65,7 @@ class Setting:
 
 def row(kind: str, default: Value, words: str, **more: Any) -> Any:  # noqa: ANN401
     """Declare one setting of a table; Any, because the attribute has a type of its own."""
-    return field(metadata={"setting": Setting(kind, default, words, **more)})
+    return Setting(kind, default, words, **more)
 
 
 def checked(setting: Setting, value: object) -> Value:
@@ -97,6 +104,8 @@ def shown(value: Value) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the nearest known name, or nothing."""
+    import difflib  # noqa: PLC0415 -- start-up
+
     close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -178,7 +187,9 @@ def _matched(setting: Setting, text: str) -> str:
     if not text.isprintable():
         message = "has a control character in it"
         raise ValueError(message)
-    if setting.pattern and not re.fullmatch(setting.pattern, text):
+    # Our own defaults are in order; to compile a pattern for each of them costs start-up.
+    own = setting.default if isinstance(setting.default, tuple) else (setting.default,)
+    if setting.pattern and text not in own and not re.fullmatch(setting.pattern, text):
         message = f'"{text}" is not {setting.wanted}'
         raise ValueError(message)
     return text

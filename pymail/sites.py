@@ -10,7 +10,7 @@ QUEUE/.sites is JSON, replaced as a whole; one that cannot be read is as good as
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from pymail.outcome import Outcome
 from pymail.transport import Login
@@ -30,8 +30,7 @@ LOGIN_REST, MOST_LOGIN_REST = 3600, 86400
 """Seconds after which a refused login is tried once more; doubled each time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """One destination that is left alone `until` then, after a rest of `rest` seconds.
 
     `proof` tells whether the login that was refused is still the same.
@@ -101,7 +100,7 @@ class Sites:
                 sites[key] = self._sites[key]
         self._changed = set()
         latest = sorted(sites.items(), key=lambda item: -item[1].until)[:MOST]
-        text = json.dumps({key: asdict(site) for key, site in latest}, ensure_ascii=True)
+        text = json.dumps({key: site._asdict() for key, site in latest}, ensure_ascii=True)
         _write(self._path, text)
 
 

@@ -3,8 +3,6 @@
 Names and meanings are those of Postfix's smtp(8), trivial-rewrite(8) and cleanup(8).
 """
 
-from dataclasses import dataclass
-
 from pymail.settings import Table, row
 
 _DOMAIN = {
@@ -32,7 +30,6 @@ def _timeout(default: str, words: str) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpSettings:
     """Where mail for other domains goes, how its addresses are written, how it is spoken."""
 

@@ -14,8 +14,7 @@ A certificate's names are those in its subjectAltName; the common name counts no
 import hashlib
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymail.config import Config
 from pymail.errors import printable
@@ -32,8 +31,7 @@ class UntrustedError(Exception):
     """The server is not the one that mail may be given to; str() says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What is asked of a connection.
 
     level    one of the above

@@ -1,11 +1,10 @@
 """The name and the full name of whoever sent a message."""
 
 import pwd
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Login name and full name ("" where there is none)."""
 
     name: str

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pymail import agent, forward, paths
+from pymail import child, forward, paths
 from pymail.aliases import Aliases, Entry, load, members, unsafe_include
 from pymail.config import Config
 from pymail.identity import Identity, lookup
@@ -129,7 +129,7 @@ class Machine:
         if user.name in self._silent:
             raise self._silent[user.name]
         try:
-            return agent.ask(user, question)
+            return child.ask(user, question)
         except TimeoutError as error:
             self._silent[user.name] = error
             raise

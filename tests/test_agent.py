@@ -7,15 +7,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from harness import needs_root
 from transports import ALICE, content, delivery, filed
 
-from pymail import agent
-from pymail.agent import Agent, ask, wait
+from pymail import agent, child
+from pymail.agent import Agent, wait
+from pymail.child import ask
 from pymail.identity import Identity, lookup
 from pymail.outcome import Outcome, sent
 from pymail.transport import Delivery
@@ -49,7 +49,7 @@ def working(user: Identity, transport: Callable[..., Iterator[tuple[int, Outcome
 
 
 def batch(*numbers: int, **facts) -> list[Delivery]:
-    return [replace(delivery(""), number=number, **facts) for number in numbers]
+    return [delivery("")._replace(number=number, **facts) for number in numbers]
 
 
 def collect(running: Agent, seconds: float = 10) -> dict[int, Outcome]:
@@ -116,7 +116,7 @@ def test_it_has_the_users_other_groups(alice):
 
 
 def test_a_user_without_a_home_works_in_the_root_directory(alice):
-    found = told(replace(alice, home="/no/such/home"), identities)
+    found = told(alice._replace(home="/no/such/home"), identities)
     assert found["cwd"] == "/"  # type: ignore[index]
 
 
@@ -137,7 +137,7 @@ def test_groups_that_cannot_be_looked_up_are_the_users_own_only(alice, monkeypat
     def broken(*_: object) -> None:
         raise OSError(5, "no nss")
 
-    monkeypatch.setattr(agent.os, "initgroups", broken)
+    monkeypatch.setattr(child.os, "initgroups", broken)
     assert told(alice, identities)["groups"] == [1001]  # type: ignore[index]
 
 
@@ -145,13 +145,13 @@ def test_nobody_but_root_can_become_another(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(agent.os, "getuid", lambda: 1)
         with pytest.raises(PermissionError, match="cannot become alice"):
-            agent.become(replace(ALICE, uid=os.getresuid()[0] + 1))
+            child.become(ALICE._replace(uid=os.getresuid()[0] + 1))
 
 
 def test_an_agent_that_cannot_become_the_user_delivers_nothing(alice):
     needs_root()
     done = []
-    impossible = replace(alice, uid=2**32 - 2, gid=2**32 - 1)  # gid -1 means "unchanged"
+    impossible = alice._replace(uid=2**32 - 2, gid=2**32 - 1)  # gid -1 means "unchanged"
 
     def transport(deliveries):
         done.append(1)
@@ -378,7 +378,7 @@ def test_work_given_to_one_that_died_is_not_lost_silently(alice):
 
 
 def test_one_that_its_user_has_stopped_holds_nobody_up(alice, monkeypatch):
-    monkeypatch.setattr(agent, "PATIENCE", 0.3)
+    monkeypatch.setattr(child, "PATIENCE", 0.3)
     running = Agent(alice)
     os.kill(running._pid, signal.SIGSTOP)
     running.send("maildir", batch(1, content=content(b"", b"x" * 10_000_000)), 300)
@@ -433,7 +433,7 @@ def test_a_long_answer_comes_whole(alice):
 
 
 def test_a_question_that_is_not_answered_in_time_is_an_error(alice, monkeypatch):
-    monkeypatch.setattr(agent, "PATIENCE", 0.3)
+    monkeypatch.setattr(child, "PATIENCE", 0.3)
     with pytest.raises(OSError, match=r"no answer in 0\.3 s"):
         ask(alice, lambda: time.sleep(600))
 

@@ -1,6 +1,7 @@
 """The configuration: what is accepted, what is refused, and how the mistake is told."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -273,6 +274,15 @@ def test_root_refuses_a_file_that_others_may_change(file: Path, tmp_path: Path) 
     folder.chmod(0o777)
     with pytest.raises(ConfigError, match=r"conf\.d: anybody can write to it"):
         load(file)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_default_is_what_the_setting_may_hold(name):
+    setting = SETTINGS[name]
+    words = setting.default if isinstance(setting.default, tuple) else (setting.default,)
+    for word in words:
+        if isinstance(word, str) and setting.pattern and "$" not in word:
+            assert re.fullmatch(setting.pattern, word), setting.wanted
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -751,7 +751,7 @@ def test_a_message_with_a_heavy_envelope_is_done_alone(box, monkeypatch):
 
 
 def test_no_process_to_be_had_keeps_the_mail(box, monkeypatch):
-    def none_left(_: object) -> None:
+    def none_left(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     box.send(b"Subject: s\n\n")

@@ -14,7 +14,7 @@ import pytest
 from harness import Box, argv, missing, needs
 from machine import Machine
 
-from pymail import agent, config, flush, pickup, world
+from pymail import child, config, flush, pickup, world
 from pymail.envelope import Envelope, encode
 from pymail.identity import Identity
 from pymail.job import _seconds
@@ -192,7 +192,7 @@ def test_a_user_who_stops_each_agent_is_waited_for_once(
         asked.append(user.name)
         raise OSError(errno.ETIMEDOUT, "no answer")
 
-    monkeypatch.setattr(agent, "ask", stopped)
+    monkeypatch.setattr(child, "ask", stopped)
     here = world.open_machine(config.here(str(machine.spool)), str(machine.spool))
     for name in ("alice", "alice", "bob", "alice"):
         user = here.user(name)

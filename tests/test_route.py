@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -166,7 +166,9 @@ def test_an_extension_is_dropped_to_find_the_user(plan, local):
 
 
 def test_without_a_delimiter_there_are_no_extensions(configured):
-    world = World(replace(configured(), recipient_delimiter=""))
+    config = configured()
+    config.recipient_delimiter = ""
+    world = World(config)
     assert ends(Router(world).plan("alice+x@example.net")) == ["bounced 5.1.1 alice+x@example.net"]
 
 
@@ -285,7 +287,8 @@ def test_commands_and_files_of_aliases_run_as_nobody(plan):
 
 @pytest.mark.parametrize("privs", ["root", "nosuch"])
 def test_commands_never_run_as_root(configured, privs):
-    config = replace(configured(), default_privs=privs)
+    config = configured()
+    config.default_privs = privs
     world = World(config, {"x": (Item("command", "cat"), Item("file", "/f"))})
     assert {end.split()[0] for end in ends(Router(world).plan("x@example.net"))} == {"kept"}
 

@@ -4,7 +4,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,7 +247,7 @@ def test_recipients_share_a_transaction_though_each_has_a_descriptor(tmp_path):
     text = filed(tmp_path, b"A: 1\n", b"x\n")
     with fake_lmtp(tmp_path / "s") as server:
         batch = [
-            delivery(server.address, number=n, content=replace(text, fd=os.dup(text.fd)))
+            delivery(server.address, number=n, content=text._replace(fd=os.dup(text.fd)))
             for n in range(2)
         ]
         assert {o.status for _, o in lmtp.deliver(batch)} == {"sent"}

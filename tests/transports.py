@@ -1,7 +1,6 @@
 """What the tests of the transports share: deliveries."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ _USUAL = Delivery(
 
 def delivery(argument: str, **facts: Any) -> Delivery:
     """Return a delivery; what is not said does not matter."""
-    return replace(_USUAL, argument=argument, **facts)
+    return _USUAL._replace(argument=argument, **facts)
 
 
 def content(header: bytes, body: bytes) -> Content:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail import (
     __version__,
@@ -60,8 +60,7 @@ def _main() -> int:
     return _Sending(options, user).send() if options.sends else _look(options, user)
 
 
-@dataclass(frozen=True, slots=True)
-class _User:
+class _User(NamedTuple):
     """Who calls, and what their start-up files say."""
 
     name: str

@@ -9,7 +9,7 @@ other side did.
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pymail.identity import Identity
 from pymail.outcome import Outcome, bounced, deferred, kept, sent
@@ -30,8 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """The message of a delivery: `header` (complete, with its last LF) and the body.
 
     The body is `body` where it is at hand, else `size` bytes at `offset` of descriptor `fd`.
@@ -60,8 +59,7 @@ class Content:
             at += len(piece)
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """What a server is told of who we are; `password` is the token of XOAUTH2 as well.
 
     `command` prints the password where it is not known before; `source` says where the login is
@@ -69,13 +67,16 @@ class Login:
     """
 
     user: str
-    password: str = field(default="", repr=False)
+    password: str = ""
     command: str = ""
     source: str = ""
 
+    def __repr__(self) -> str:
+        """Show everything but the password."""
+        return f"Login(user={self.user!r}, command={self.command!r}, source={self.source!r})"
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+
+class Wishes(NamedTuple):
     """What the sender asked for (RFC 3461, 6152, 6531), as it goes to the next server.
 
     notify and orcpt are the recipient's; `utf8` says that SMTPUTF8 was asked for.
@@ -88,8 +89,7 @@ class Wishes:
     utf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message to one target.
 
     number     of the delivery in its batch; comes back with the outcome

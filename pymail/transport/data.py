@@ -5,7 +5,6 @@ Lines go out with CRLF and never with a bare CR or LF, dots are stuffed after th
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from pymail.transport import Content
 
@@ -18,7 +17,7 @@ def tamed(content: Content) -> Content:
     if b"\r" not in content.header:
         return content
     header = content.header.replace(b"\r\n", b"\n").replace(b"\r", b" ")
-    return replace(content, header=header)
+    return content._replace(header=header)
 
 
 def with_lf(text: bytes) -> bytes:

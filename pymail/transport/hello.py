@@ -1,15 +1,14 @@
 """What a server says that it can do, in its reply to EHLO (RFC 5321 4.1.1.1).  Pure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail.replies import Reply
 
 _MOST_DIGITS = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
+class Offers(NamedTuple):
     """The extensions of SMTP that matter to us; without ESMTP there is none.
 
     sized  whether SIZE is understood; `size` is the largest message taken, 0 for no limit

@@ -1,7 +1,7 @@
 """A message as it goes to one server: measured once, converted where it must be."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pymail.dkim import Signer
 from pymail.recode import ascii_header, recode
@@ -12,8 +12,7 @@ from pymail.transport.hello import Offers
 END = b".\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message and what must be known of it before it is sent.
 
     size      bytes with CRLF, dots not stuffed (RFC 1870)

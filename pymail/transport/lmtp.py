@@ -10,7 +10,6 @@ Nothing is sent that the server did not offer.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from pymail.address import quote
 from pymail.replies import Reply
@@ -86,7 +85,7 @@ def _transactions(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
 
 def _same(one: Content, other: Content) -> bool:
     """Say whether two contents of one queue id have the same bytes; descriptors may differ."""
-    return replace(one, fd=0) == replace(other, fd=0)
+    return one._replace(fd=0) == other._replace(fd=0)
 
 
 class _Peer:

@@ -5,7 +5,7 @@ What was said before TLS counts no more behind it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pymail import tls
 from pymail.config import Config
@@ -22,8 +22,7 @@ from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError, Wire
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """Where to connect to, and for whom.
 
     name     of the host, or the address itself
@@ -64,7 +63,7 @@ class Session:
                 # As Postfix does: better heard by somebody than not sent at all.
                 wire, offered = self._open(tls.Policy("none"))
         except LostError as lost:
-            lost.outcome = replace(lost.outcome, relay=self.relay)
+            lost.outcome = lost.outcome._replace(relay=self.relay)
             raise
         self._wire = wire
         # A relay that knows us signs by itself.
@@ -80,7 +79,7 @@ class Session:
                 yield delivery.number, outcome
             whole = True
         except LostError as lost:
-            lost.outcome = replace(lost.outcome, relay=self.relay)
+            lost.outcome = lost.outcome._replace(relay=self.relay)
             raise
         finally:
             if not whole:

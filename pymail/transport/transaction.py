@@ -6,7 +6,6 @@ to the last dot: where the connection breaks, at most one message is in doubt.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 
 from pymail.config import Config
 from pymail.dkim import Signer
@@ -54,7 +53,7 @@ class Transactions:
         for delivery in group:
             refusal = self._refusal(delivery, text)
             if refusal:
-                yield delivery, replace(refusal, relay=self._relay)
+                yield delivery, refusal._replace(relay=self._relay)
             else:
                 fit.append(delivery)
         while fit:
@@ -181,7 +180,7 @@ class Transactions:
         except LostError as lost:
             if not lost.outcome.reply:
                 words = f"{lost.outcome.words} -- message may be sent more than once"
-                lost.outcome = replace(lost.outcome, words=words)
+                lost.outcome = lost.outcome._replace(words=words)
                 lost.doubtful = True
             raise
 
@@ -193,7 +192,7 @@ class Transactions:
         outcome = reply.outcome(self._wire.name, command)
         if reply.dsn == "5.5.3":  # RFC 5321 4.5.3.1.10: too many for now
             outcome = deferred("4.5.3", outcome.words)
-        return replace(outcome, relay=self._relay, reply=words)
+        return outcome._replace(relay=self._relay, reply=words)
 
     def _unreadable(self, group: Sequence[Delivery], error: OSError) -> Outcomes:
         words = f"cannot read queued message: {error.strerror}"
@@ -201,7 +200,7 @@ class Transactions:
 
     def _kept(self, group: Sequence[Delivery], trouble: Outcome) -> Outcomes:
         for delivery in group:
-            yield delivery, replace(trouble, relay=self._relay)
+            yield delivery, trouble._replace(relay=self._relay)
 
 
 def _is_too_many(reply: Reply) -> bool:

@@ -63,10 +63,11 @@ class Stage:
         subprocess.run(["cp", "-a", "/etc", etc], check=True)
         if package and os.path.isdir(f"{package}/etc"):
             shutil.copytree(f"{package}/etc", etc, dirs_exist_ok=True)
-        # Where the host has the package too, its users would be found first.
-        _without(f"{etc}/passwd", [name for name, _ in SERVICES])
-        _without(f"{etc}/group", [*(name for name, _ in SERVICES), "postdrop"])
         people = [(name, FIRST_UID + at) for at, name in enumerate(USERS)]
+        # Users of the host with the same names would be found first.
+        names = [name for name, _ in (*SERVICES, SENDER, *people)]
+        _without(f"{etc}/passwd", names)
+        _without(f"{etc}/group", [*names, "postdrop"])
         with open(f"{etc}/passwd", "a") as passwd, open(f"{etc}/group", "a") as group:
             for name, uid in [SENDER, *people]:
                 passwd.write(f"{name}:x:{uid}:{uid}:{name}:{self.home}/{name}:/bin/sh\n")

@@ -221,10 +221,10 @@ class Worker:
 
     def do_lookup(self, aliases: int) -> object:
         """Time a flush of one message to one of so many aliases."""
+        self.system.empty()  # with the index of the aliases before
         with open(self.system.aliases_file, "w") as file:
             file.writelines(f"alias{number}: u{number % 50:02}\n" for number in range(aliases))
         self.clock(self.system.aliases, 1)
-        self.system.empty()
         name = f"alias{aliases - 1}"
         self.clock([*self.system.sendmail, name], 1, stdin=self.text(SMALL), uid=SENDER[1])
         seconds = self.clock(self.system.flush, 1)["total"]
