@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 HEADER_LIMIT = 1 << 20
 """Bytes; a header block that goes on longer than this ends here, the rest is body."""
 
+ADDRESSES_LIMIT = 102400
+"""Bytes of addresses in a header (Postfix's header_size_limit) that are looked at: what comes
+after them stays as it is, since each takes time, and anybody can write a million."""
+
 _NAME = bytes(c for c in range(33, 127) if c != ord(":"))
 
 # Never leave the machine, whoever wrote them (Postfix's message_drop_headers).
@@ -166,6 +170,7 @@ def complete(fields: "Iterable[Field]", facts: Facts, *, rewrite: bool = True) -
     out: list[Field] = []
     names: set[bytes] = set()
     resent = False
+    room = ADDRESSES_LIMIT
     for field in fields:
         resent = resent or field.name in _RESENT
         if field.name in _DROPPED:
@@ -173,7 +178,9 @@ def complete(fields: "Iterable[Field]", facts: Facts, *, rewrite: bool = True) -
         raw = field.raw.replace(b"\0", b"?") if b"\0" in field.raw else field.raw
         if rewrite and field.name in _ADDRESSES:
             head, colon, value = raw.partition(b":")
-            raw = head + colon + qualify_header(value, facts.origin)
+            room -= len(value)
+            if room >= 0:
+                raw = head + colon + qualify_header(value, facts.origin)
         names.add(field.name)
         out.append(Field(field.name, raw))
     if not rewrite:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pymail import address, keys
 from pymail.config import Config
 from pymail.keys import Lookup
-from pymail.message import Field
+from pymail.message import ADDRESSES_LIMIT, Field
 
 MOST_TURNS = 10
 """Canonical addresses are looked up again until nothing changes, as in Postfix, but no longer."""
@@ -123,9 +123,13 @@ def _each(
     fields: Sequence[Field], names: frozenset[bytes], rewrite: Callable[[str], str]
 ) -> list[Field]:
     out = []
+    room = ADDRESSES_LIMIT
     for field in fields:
+        raw = field.raw
         if field.name in names:
-            head, colon, value = field.raw.partition(b":")
-            field = Field(field.name, head + colon + address.rewrite_header(value, rewrite))  # noqa: PLW2901
-        out.append(field)
+            head, colon, value = raw.partition(b":")
+            room -= len(value)
+            if room >= 0:
+                raw = head + colon + address.rewrite_header(value, rewrite)
+        out.append(Field(field.name, raw))
     return out

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pymail import message
 from pymail.message import (
+    ADDRESSES_LIMIT,
     HEADER_LIMIT,
     Facts,
     complete,
@@ -85,6 +86,14 @@ def test_a_header_that_never_ends_is_cut_at_the_limit():
     fields, body = split(data)
     assert HEADER_LIMIT <= body < HEADER_LIMIT + 1000
     assert len(fields) < data.count(b"\n")
+
+
+def test_what_comes_after_very_many_addresses_stays_as_it_is():
+    many = b"To: " + b"a,\n " * (ADDRESSES_LIMIT // 4)
+    data = completed(b"Cc: first\n" + many + b"last\nCc: second\n\n")
+    assert b"Cc: first@example.net\n" in data
+    assert many in data
+    assert b"Cc: second\n" in data
 
 
 def test_fields_are_found_by_name_in_any_case():

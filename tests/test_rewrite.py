@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pymail import address, message
 from pymail import config as configuration
 from pymail.maps import Map
-from pymail.message import Field
+from pymail.message import ADDRESSES_LIMIT, Field
 from pymail.rewrite import Rewriting
 
 BASE = 'myhostname = "laptop.home.example"\nmyorigin = "laptop"\nrecipient_delimiter = "+"\n'
@@ -162,6 +162,12 @@ def test_an_address_in_a_header_is_rewritten_as_in_the_envelope(
     (out,) = rules.outgoing_header([Field(b"from", value)])
     (found,) = address.mailboxes(out.value.decode())
     assert found == (rules.outgoing(inside), True)
+
+
+def test_what_comes_after_very_many_addresses_stays_as_it_is(tmp_path: Path) -> None:
+    fields = [Field(b"to", b"To: " + b"a@b, " * (ADDRESSES_LIMIT // 5)), Field(b"cc", b"Cc: a@b")]
+    raws = [field.raw for field in anything(tmp_path).header(fields)]
+    assert raws == [field.raw for field in fields]
 
 
 def anything(place: Path) -> Rewriting:
