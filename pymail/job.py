@@ -3,6 +3,7 @@
 What is recorded where:
     state of a recipient    delivered, or reported, once nothing more is to be done for it
     tail, "sent" "bounced"  one target of a recipient that has several: not done again
+    tail, "reporting"       the targets that it names are reported together, which has begun
     tail, "reported"        the bounces for all targets that it names are durable
     tail, "deferred" "kept" "offline" "held" why it waits
 """
@@ -123,6 +124,7 @@ class Job:
         self._done: set[tuple[int, str]] = set()
         self._bounced: dict[int, list[Attempt]] = {}
         self._reported: dict[int, set[str]] = {}
+        self._begun: list[list[tuple[int, str]]] = []
         self._remember(active.attempts())
         self._unsynced = False
         self._plans: dict[int, list[Target]] = {}
@@ -219,11 +221,11 @@ class Job:
         late: list[Failure] = []
         failures: list[_Failed] = []
         states: dict[int, bytes] = {}
-        # Apart from what fails now: a report that exists already must come out the same.
-        before = [f for index in sorted(self._plans) for f in self._unreported(index)]
+        groups = [*self._begun_reports(), failures]
         for index in sorted(self._plans):
+            failures += self._unreported(index)
             states[index] = self._settle(index, late, failures, old=old)
-        for group in (before, failures):
+        for group in groups:
             if group and not self._report_failures(group):
                 states.update((failed.number, HELD) for failed in group)
         for index, state in states.items():
@@ -278,12 +280,11 @@ class Job:
                 self._done.add((attempt.index, attempt.target))
             if attempt.status == "bounced":
                 self._bounced.setdefault(attempt.index, []).append(attempt)
+            if attempt.status == "reporting":
+                self._begun.append(_named(attempt))
             if attempt.status == "reported":
-                for part in attempt.target.split(_AND):
-                    index, _, target = part.partition(" ")
-                    # The sender of the message may have written this.
-                    if index.isdecimal() and len(index) < MOST_DIGITS:
-                        self._reported.setdefault(int(index), set()).add(target)
+                for index, target in _named(attempt):
+                    self._reported.setdefault(index, set()).add(target)
 
     def _announce(self) -> None:
         """Log the arrival, as pickup, cleanup and qmgr of Postfix do."""
@@ -509,9 +510,21 @@ class Job:
         return REPORTED if failed else DELIVERED
 
     def _unreported(self, index: int) -> list[_Failed]:
-        """Return failures of earlier attempts whose report is not known to be durable."""
-        reported = self._reported.get(index, set())
-        return [_again(a) for a in self._bounced.get(index, ()) if a.target not in reported]
+        """Return failures of earlier attempts whose report was not begun."""
+        known = self._reported.get(index, set()) | {
+            target for begun in self._begun for number, target in begun if number == index
+        }
+        return [_again(a) for a in self._bounced.get(index, ()) if a.target not in known]
+
+    def _begun_reports(self) -> Iterator[list[_Failed]]:
+        """Yield the failures of each report that an earlier attempt began, and may have made.
+
+        It must come out the same, so that it is recognised.
+        """
+        for begun in self._begun:
+            if not all(target in self._reported.get(index, ()) for index, target in begun):
+                failed = {(a.index, a.target): a for each in self._bounced.values() for a in each}
+                yield [_again(failed[each]) for each in begun if each in failed]
 
     def _report_failures(self, failures: list[_Failed]) -> bool:
         """Report what failed, one report a sender; return False where it must be kept instead."""
@@ -527,14 +540,15 @@ class Job:
             if not wishes or "FAILURE" in wishes:
                 told = self._failure(failed.number, failed.target, failed.outcome)
                 by_sender.setdefault(self._sender_for(failed.target), []).append(told)
-        for sender, group in by_sender.items():
-            self._report(FAILED, group, sender)
         # One line for all of them: after a part of them was noted, a run that goes on would
         # report the others once more, in a report that is not the same.
         names = _AND.join(f"{failed.number} {failed.target.name}" for failed in failures)
-        first = failures[0]
-        line = Attempt(int(time.time()), first.number, "reported", first.outcome.dsn, names, "")
-        self.active.note(line)
+        now, first = int(time.time()), failures[0]
+        self.active.note(Attempt(now, first.number, "reporting", first.outcome.dsn, names, ""))
+        self.active.sync()
+        for sender, group in by_sender.items():
+            self._report(FAILED, group, sender)
+        self.active.note(Attempt(now, first.number, "reported", first.outcome.dsn, names, ""))
         return True
 
     def _failure(self, index: int, target: Target, outcome: Outcome) -> Failure:
@@ -604,6 +618,13 @@ class Job:
         name = names.get(action, "delivery")
         text = f"{self.active.qid}: sender {name} notification: {qid}"
         self._run.log.event("bounce", text)
+
+
+def _named(attempt: Attempt) -> list[tuple[int, str]]:
+    """Return the targets, with the numbers of their recipients, that a line of reports names."""
+    parts = [part.partition(" ") for part in attempt.target.split(_AND)]
+    # The sender of the message may have written this.
+    return [(int(n), t) for n, _, t in parts if n.isdecimal() and len(n) < MOST_DIGITS]
 
 
 def _again(attempt: Attempt) -> _Failed:

@@ -178,8 +178,8 @@ def whole(fixed: bytes) -> int:
 class Attempt:
     """One line of the tail: what happened to `target` of recipient number `index`.
 
-    `status` is an Outcome's, or "reported"; `target` names the last hop.  `report` is what only
-    the report of a failure needs, as many fields as its writer likes.
+    `status` is an Outcome's, "reporting" or "reported"; `target` names the last hop.  `report` is
+    what only the report of a failure needs, as many fields as its writer likes.
     """
 
     __slots__ = ("dsn", "index", "report", "status", "target", "time", "words")

@@ -462,6 +462,25 @@ def test_a_report_that_exists_is_not_made_again_after_a_crash(box, monkeypatch):
     assert (len(box.maildir()), box.queue()) == (2, [])
 
 
+def test_a_crash_among_failures_makes_no_second_report(box, monkeypatch):
+    box.send(b"Subject: s\n\n", NOBODY, "another-nobody")
+    note = Active.note
+
+    def crashes(self: Active, attempt: Attempt) -> None:
+        if attempt.index == 1:
+            fails()
+        note(self, attempt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Active, "note", crashes)
+        run_here(box, patch)
+    assert box.maildir() == []
+    box.flush("-a")
+    (report,) = box.maildir()
+    assert len(status(report)) == 3
+    assert box.queue() == []
+
+
 def fails(*_: object) -> None:
     raise OSError(5, "Input/output error")
 
