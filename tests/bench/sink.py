@@ -26,7 +26,7 @@ class Sink:
         self._path = f"{place}/sink"
         with open(self._path, "wb") as out:
             self._process = subprocess.Popen(
-                [f"{package}/usr/sbin/smtp-sink", "-c", f"127.0.0.1:{PORT}", "512"],
+                [f"{package}/usr/sbin/smtp-sink", "-c", "-u", "nobody", f"127.0.0.1:{PORT}", "512"],
                 stdout=out, env={"LD_LIBRARY_PATH": libraries},
             )  # fmt: skip
         _listens(PORT)
