@@ -8,7 +8,10 @@ from .scenes import SCENES
 from .sweep import ERRORS, Case
 
 SUBMISSIONS = ("submit", "submit-t", "submit-first", "submit-big", "drop", "drop-t", "drop-first")
-DELIVERIES = ("flush", "flush-own", "flush-retry", "flush-bounce", "flush-file")
+DELIVERIES = (
+    "flush", "flush-own", "flush-retry", "flush-bounce", "flush-file",
+    "relay-own", "relay-later", "relay",
+)  # fmt: skip
 KILLS = {
     "kill": "killed",
     "kill-one": "one process killed",
@@ -19,6 +22,7 @@ PAUSES = (
     ("flush", "submission"), ("flush-own", "submission"),
     ("drop", "flush"), ("drop-first", "flush"), ("submit", "flush"), ("submit-first", "submission"),
     ("newaliases", "flush"),
+    ("relay-own", "flush"), ("relay-later", "flush"), ("relay", "flush"), ("relay", "submission"),
 )  # fmt: skip
 CUTS = (
     "submit",
@@ -29,6 +33,8 @@ CUTS = (
     "flush",
     "flush-own",
     "flush-bounce",
+    "relay-own",
+    "relay",
 )
 
 

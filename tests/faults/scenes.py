@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .relay import DOMAIN
 from .world import User, World
 
 SUBMISSION, DELIVERY, INDEX, ATTACKED = "submission", "delivery", "index", "attacked"
@@ -106,6 +107,33 @@ def _files(w: World) -> None:
     w.submit(c, "m2", b.name)
 
 
+def _relay(w: World) -> None:
+    w.configure(f'relayhost = "[127.0.0.1]:{w.relay.port}"\n', "")
+
+
+def _away(w: World) -> None:
+    """User mode with two letters for a relay, one of them to two recipients."""
+    me = w.users[0]
+    _relay(w)
+    w.submit(me, "m1", f"x@{DOMAIN}")
+    w.submit(me, "m2", f"x@{DOMAIN}", f"y@{DOMAIN}", lines=200)
+
+
+def _here_and_away(w: World) -> None:
+    """System mode with a letter for here and elsewhere, and one of which a part is refused."""
+    a, b, _ = w.users
+    _relay(w)
+    w.system_spool()
+    w.submit(a, "m1", b.name, f"x@{DOMAIN}")
+    w.submit(a, "m2", f"refused@{DOMAIN}", f"y@{DOMAIN}", lines=200)
+
+
+def _put_off(w: World) -> None:
+    """User mode with a letter of which one recipient is refused for the present."""
+    _relay(w)
+    w.submit(w.users[0], "m1", f"later@{DOMAIN}", f"x@{DOMAIN}")
+
+
 def _old_index(w: World) -> None:
     """System mode with an aliases file, large enough to be indexed, that has changed since."""
     _, b, c = w.users
@@ -154,6 +182,19 @@ def _one_bounce(w: World) -> Expected:
 
 def _filed(w: World) -> Expected:
     return {(w.users[1].name, "m1"): 1, (w.users[2].name, "m1"): 1, (w.users[1].name, "m2"): 1}
+
+
+def _relayed(w: World) -> Expected:
+    if not w.system:
+        x, y = f"x@{DOMAIN}", f"y@{DOMAIN}"
+        return {(x, "m1"): 1, (x, "m2"): 1, (y, "m2"): 1}
+    a, b, _ = (user.name for user in w.users)
+    here = {(b, "m1"): 1, (a, "bounce-of-m2"): 1}
+    return here | {(f"x@{DOMAIN}", "m1"): 1, (f"y@{DOMAIN}", "m2"): 1}
+
+
+def _relayed_later(_w: World) -> Expected:
+    return {(f"later@{DOMAIN}", "m1"): 1, (f"x@{DOMAIN}", "m1"): 1}
 
 
 def _flush(w: World) -> Command:
@@ -245,6 +286,25 @@ SCENES = {
         ),
         Scene(
             "flush-file", "flush as root, into an mbox file", DELIVERY, True, _files, _flush, _filed
+        ),
+        Scene("relay-own", "flush to a relay, user mode", DELIVERY, False, _away, _flush, _relayed),
+        Scene(
+            "relay-later",
+            "flush to a relay, a recipient put off",
+            DELIVERY,
+            False,
+            _put_off,
+            _flush,
+            _relayed_later,
+        ),
+        Scene(
+            "relay",
+            "flush as root to a relay, a recipient refused",
+            DELIVERY,
+            True,
+            _here_and_away,
+            _flush,
+            _relayed,
         ),
         Scene(
             "attacked",

@@ -19,6 +19,10 @@ verdicts:
     FORGED   a letter goes by the name of somebody who did not send it
     CRASH    a program ended with a traceback
     HANG     the command, or what came after it, did not end
+
+And one that is no fault, but counted:
+
+    AGAIN    a relay got a letter twice, since the fault fell between its final 250 and our record
 """
 
 import errno
@@ -45,7 +49,9 @@ VERDICTS = {
     "FORGED": "in another's name",
     "CRASH": "with a traceback",
     "HANG": "hung",
+    "AGAIN": "relayed again, after a fault between 250 and record",
 }
+NO_FAULT = frozenset({"AGAIN"})
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EMFILE", "EINTR", "EACCES")
 
 # A storm of signals ends some time: Python repeats an interrupted call for ever.
@@ -123,7 +129,7 @@ class Tally:
         """Count one run."""
         self.points += 1
         self.counts.update(outcome.verdicts)
-        if outcome.verdicts:
+        if not NO_FAULT.issuperset(outcome.verdicts):
             self.bad.append(outcome)
 
     def merge(self, other: "Tally") -> None:
@@ -226,6 +232,7 @@ class Stage:
             user, fault(case, lambda _call: troubles.extend(other.act(w))), argv, stdin
         )
         said = w.output()
+        heard = Counter((recipient, name) for recipient, name, _ in w.relay.accepted())
         if case.cut and case.at:
             w.power_cut(case.settled)
         expected = scene.expected(w) | other.expected(w, acted=result.struck is not None)
@@ -240,7 +247,13 @@ class Stage:
         if result.hung:
             troubles.append("HANG")
         excused = {key for key in expected if other.forfeits(w, *key)}
+        again = set()
+        if result.struck is not None and case.fault != "pause":
+            # Once in the run that the fault struck, and once in the one that followed it.
+            again = {key for key in expected if heard[key] == 1 and view.delivered[key] == 2}
+        view.delivered.subtract(again)
         verdicts = judge(scene.kind, result.status, expected, excused, view)
+        verdicts |= {"AGAIN"} if again else set()
         verdicts |= set(troubles) | other.judge(w, view)
         if view.leftover - self._usual and not other.untidy:
             verdicts.add("LITTER")

@@ -54,6 +54,8 @@ CHANGES = _of("wc")
 """A kill between two of these is the same kill.  Of opens only those that make or empty a file
 change something, see tracer.changes().
 """
+SAYS = frozenset({"sendto"})
+"""And whoever is spoken to may act on it."""
 CONTROL = _of("p")
 """These have no path and count wherever they are called."""
 ALL = frozenset(NUMBER)

@@ -75,7 +75,7 @@ class Result:
 class Fault:
     """Nothing happens: the calls that change something are counted."""
 
-    counts = syscalls.CHANGES
+    counts = syscalls.CHANGES | syscalls.SAYS
     word = "watched"
 
     def __init__(self, at: int = 0) -> None:
@@ -83,7 +83,7 @@ class Fault:
 
     def meets(self, call: Call) -> bool:
         """Say whether a call is one of those that this fault counts."""
-        return self.counts is not syscalls.CHANGES or changes(call)
+        return self.counts is not Fault.counts or call.name in syscalls.SAYS or changes(call)
 
     def strike(self, tree: "Tree", call: Call) -> None:
         """Act at the call with the chosen number; the caller is stopped before it."""
@@ -245,6 +245,7 @@ class Tree:
     def __init__(self, pid: int, fault: Fault, watch: Callable[[Call], bool]) -> None:
         self._main = pid
         self._live = {pid}
+        self._ended: set[int] = set()  # a child's end may be told before its birth
         self._fault = fault
         self._watch = watch
         self._result = Result()
@@ -336,7 +337,7 @@ class Tree:
                 if event == _EVENT_EXEC:
                     self._begun = True
                 elif event in _EVENT_CHILD:
-                    self._live.add(_child(pid))
+                    self._live |= {_child(pid)} - self._ended
                 _ptrace(_CONT, pid)
             else:
                 _ptrace(_CONT, pid, 0, sig)
@@ -345,6 +346,7 @@ class Tree:
 
     def _gone(self, pid: int, status: int) -> None:
         self._live.discard(pid)
+        self._ended.add(pid)
         self._returns.pop(pid, None)
         if pid == self._main:
             code = os.waitstatus_to_exitcode(status)

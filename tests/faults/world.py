@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from . import disk, mutants, probe, tracer
+from .relay import Relay
 
 # The package under test: this checkout's, or another one's for a comparison.
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -58,6 +59,7 @@ class World:
         self.homes = f"{self.one}/home"
         self.disks: list[disk.Disk] = []
         self.system = False
+        self.relay = Relay()
         for folder in (self.one, f"{top}/images", f"{top}/letters", f"{top}/bin"):
             os.makedirs(folder, exist_ok=True)
         os.chmod(top, 0o755)
@@ -96,6 +98,7 @@ class World:
             os.makedirs(one.place, exist_ok=True)
             one.create()
         self.system = False
+        self.relay.forget()
         os.mkdir(f"{self.one}/var")
         os.chown(f"{self.one}/var", self.users[0].uid, self.users[0].gid)
         os.makedirs(self.etc)
@@ -132,6 +135,7 @@ class World:
 
     def restore(self) -> None:
         """Go back to what was kept."""
+        self.relay.forget()
         for one in reversed(self.disks):
             one.detach()
         for one in self.disks:
@@ -222,8 +226,8 @@ class World:
         return self.run(user, self.program("sendmail", "-i", *recipients), place)
 
     def flush(self) -> int | None:
-        """Run the queue, as who has to."""
-        return self.run(None if self.system else self.users[0], self.program("flush"))
+        """Run the queue, as who has to, past servers that are to be left alone for a while."""
+        return self.run(None if self.system else self.users[0], self.program("flush", "-a"))
 
     def queued(self) -> bool:
         """Say whether anything is in the queue."""
@@ -251,7 +255,13 @@ class World:
 
     def look(self) -> probe.View:
         """Look at everything."""
-        return probe.look(self.spool, {user.name: (user.home, user.uid) for user in self.users})
+        view = probe.look(self.spool, {user.name: (user.home, user.uid) for user in self.users})
+        for recipient, name, whole in self.relay.accepted():
+            if whole:
+                view.delivered[recipient, name] += 1
+            else:
+                view.torn.append(f"{recipient} {name}")
+        return view
 
     def output(self) -> str:
         """Return and forget what the programs have said."""
