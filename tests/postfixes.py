@@ -174,9 +174,8 @@ def postfix(
     (root / "etc" / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in facts.items()))
     (root / "etc" / "master.cf").write_text(_services(ports, address))
     environment = {"PATH": PATH, "MAIL_CONFIG": f"{root}/etc"}
-    subprocess.run(
-        ["postfix", "-c", f"{root}/etc", "check"], env=environment, check=True, capture_output=True
-    )
+    check = [*within, "postfix", "-c", f"{root}/etc", "check"]
+    subprocess.run(check, env=environment, check=True, capture_output=True)
     with running([*within, MASTER, "-c", f"{root}/etc", "-d"], environment) as process:
         _await((root / "spool" / "public" / "qmgr").exists, process, root / "log")
         if not within:
