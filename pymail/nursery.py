@@ -65,7 +65,7 @@ class Nursery:
         except OSError:
             self.alive = False
             raise
-        if not answer:
+        if not answer or answer.startswith(b"!"):  # what child.fork() says of a failure
             self.alive = False
             raise BrokenPipeError(32, "the nursery has ended")
         return answer

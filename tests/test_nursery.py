@@ -72,3 +72,14 @@ def test_a_child_ends_with_its_channel_though_the_nursery_was_killed(nursery):
         assert nursery.reap(pid) == 0
         channel.send(b"0")
         assert channel.recv(100) == b""
+
+
+def test_a_nursery_that_failed_is_no_more():
+    def fails(_: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    nursery = Nursery(fails, serve)
+    with pytest.raises(ConnectionError):
+        child_of(nursery)
+    assert not nursery.alive
+    nursery.close()
