@@ -30,11 +30,13 @@ class Relay:
     refuse   by recipient, the reply to RCPT
     verdict  the reply to a message
     users    who may log in, with passwords
+    lacks    extensions that it does not have
     """
 
     refuse: dict[str, str] = field(default_factory=dict)
     verdict: str = "250 2.0.0 queued as TEST"
     users: dict[str, str] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
     taken: list[Taken] = field(default_factory=list)
     connections: int = 0
     logins: int = 0
@@ -54,7 +56,7 @@ class Relay:
         """Count a session; offer what there is to offer."""
         self.connections += 1
         session.host_name = hostname
-        return responses
+        return [line for line in responses if line[4:].split()[0] not in self.lacks]
 
     async def handle_RCPT(  # noqa: N802
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]
