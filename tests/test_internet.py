@@ -192,6 +192,54 @@ def test_a_bounce_that_is_made_out_there_comes_back_to_the_domain_of_the_sender(
     assert "nobody-there@one.test" in bounce.as_string()
 
 
+def test_what_the_sender_asked_for_is_passed_on_and_told_in_the_report_from_there(direct, got):
+    dialogue = (
+        "EHLO x\r\nMAIL FROM:<alice@example.net> RET=HDRS ENVID=id+2B1\r\n"
+        "RCPT TO:<moved@one.test> NOTIFY=FAILURE ORCPT=rfc822;first@list.test\r\n"
+        "DATA\r\nSubject: s\r\n\r\nsecret body\r\n.\r\nQUIT\r\n"
+    )
+    direct.run("alice", "sendmail", "-bs", stdin=dialogue.encode())
+    direct.flush()
+    (bounce,) = got("alice@example.net")
+    text = bounce.as_string()
+    assert "Original-Recipient: rfc822;first@list.test" in text
+    assert "Original-Envelope-Id: id+1" in text
+    assert [part.get_content_type() for part in bounce.iter_parts()][-1] == "text/rfc822-headers"
+    assert "secret body" not in text
+
+
+def test_options_of_sendmail_ask_for_the_same(direct, got):
+    options = ("-N", "failure", "-R", "hdrs", "-V", "id-2")
+    direct.send("alice", b"Subject: s\n\nsecret body\n", *options, "moved@one.test")
+    direct.flush()
+    (bounce,) = got("alice@example.net")
+    text = bounce.as_string()
+    assert "Original-Recipient: rfc822;moved@one.test" in text
+    assert "Original-Envelope-Id: id-2" in text
+    assert "secret body" not in text
+
+
+def test_who_wants_no_report_gets_none_from_there(direct, got):
+    direct.send("alice", LETTER, "-N", "never", "moved@one.test")
+    direct.send("alice", LETTER, "-V", "last", "moved@one.test")
+    direct.flush()
+    assert ["last" in bounce.as_string() for bounce in got("alice@example.net")] == [True]
+
+
+def test_a_report_of_our_own_has_what_the_sender_asked_for(direct):
+    dialogue = (
+        "EHLO x\r\nMAIL FROM:<alice@example.net> RET=HDRS ENVID=id+2B3\r\n"
+        "RCPT TO:<nobody@one.test> NOTIFY=FAILURE ORCPT=rfc822;first@list.test\r\n"
+        "DATA\r\nSubject: s\r\n\r\nsecret body\r\n.\r\nQUIT\r\n"
+    )
+    direct.run("alice", "sendmail", "-bs", stdin=dialogue.encode())
+    direct.flush()
+    (bounce,) = direct.mail("alice")
+    assert b"\nOriginal-Recipient: rfc822;first@list.test\n" in bounce.data
+    assert b"\nOriginal-Envelope-Id: id+3\n" in bounce.data
+    assert b"secret body" not in bounce.data
+
+
 def test_mail_of_cron_goes_out_by_a_relay_that_wants_a_login(
     scheduled: Machine, servers, tmp_path: Path
 ):
