@@ -70,17 +70,31 @@ class Postfix:
 
 
 @contextmanager
-def dovecot_auth(root: Path, users: dict[str, str]) -> Iterator[Path]:
-    """Run Dovecot as a server of SASL; yield its socket."""
+def dovecot_auth(root: Path, users: dict[str, str], introspection: str = "") -> Iterator[Path]:
+    """Run Dovecot as a server of SASL; yield its socket.
+
+    With the URL of a service that knows tokens (RFC 7662) it takes these as well.
+    """
     needs("dovecot")
     root.mkdir(mode=0o755)
     (root / "passwd").write_text("".join(f"{u}:{{PLAIN}}{p}\n" for u, p in users.items()))
+    tokens, passdb = "", ""
+    if introspection:
+        (root / "oauth2").write_text(
+            f"introspection_mode = get\nintrospection_url = {introspection}\n"
+            "username_attribute = email\nactive_attribute = active\nactive_value = true\n"
+        )
+        tokens = " xoauth2 oauthbearer"
+        passdb = (
+            "passdb {\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n"
+            f" args = {root}/oauth2\n}}\n"
+        )
     config = root / "dovecot.conf"
     config.write_text(
         f"base_dir = {root}/run\nstate_dir = {root}/state\ninstance_name = {root.name}\n"
-        f"log_path = {root}/log\nprotocols =\nssl = no\nauth_mechanisms = {MECHANISMS}\n"
+        f"log_path = {root}/log\nprotocols =\nssl = no\nauth_mechanisms = {MECHANISMS}{tokens}\n"
         "disable_plaintext_auth = no\nauth_failure_delay = 0\n"
-        f"passdb {{\n driver = passwd-file\n args = {root}/passwd\n}}\n"
+        f"{passdb}passdb {{\n driver = passwd-file\n args = {root}/passwd\n}}\n"
         "userdb {\n driver = static\n args = uid=nobody gid=nogroup home=/nonexistent\n}\n"
         f"service auth {{\n unix_listener {root}/auth {{\n mode = 0666\n }}\n}}\n"
         # Else a wrong password makes the next right one wait, or fail.
