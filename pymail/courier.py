@@ -25,7 +25,7 @@ from pymail.config import Config
 from pymail.errors import MailError, printable
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
-from pymail.outcome import Outcome
+from pymail.outcome import Outcome, deferred
 from pymail.sites import DEAD, LOGIN, OFFLINE, Failed, key_of
 from pymail.transport import Delivery, Login
 from pymail.transport.smtp import Server, Session
@@ -133,6 +133,7 @@ class _Destination:
         self._cache = cache
         self._logins = dict(first.logins)
         self._hops = nexthop.parse_all(first.argument)
+        self._domain = first.recipient.rpartition("@")[2].lower()
         self._changed = threading.Condition()
         self._queue: deque[Delivery] = deque()
         self._failure: Outcome | None = None
@@ -226,10 +227,11 @@ class _Destination:
             try:
                 found += hosts.servers(hop, self.config, self._cache)
             except hosts.UnresolvedError as error:
+                bounces = error.outcome.status == "bounced" and hop in self._hops
                 # That a domain does not exist is final, whatever else could be asked.
-                if error.outcome.status == "bounced" and hop in self._hops:
+                if bounces and hop.host.lower() == self._domain:
                     raise
-                failure = failure or error
+                failure = failure or (_mistaken(hop, error.outcome) if bounces else error)
         if failure and not found:
             raise failure
         return found
@@ -436,6 +438,12 @@ class _Crew:
             self._room.release()
         for each in list(self._destinations.values()):
             self._grow(each)  # whoever had no room
+
+
+def _mistaken(hop: NextHop, outcome: Outcome) -> hosts.UnresolvedError:
+    """Return what becomes of mail whose next hop, which somebody wrote, does not exist."""
+    words = f"{outcome.words}: correct the next hop {hop.shown} (transport_maps)"
+    return hosts.UnresolvedError(deferred(f"4{outcome.dsn[1:]}", words))
 
 
 def _waiting(why: str, outcome: Outcome) -> Outcome:
