@@ -85,12 +85,12 @@ def test_mail_for_a_domain_that_takes_none_comes_back(direct, domain, dsn, words
 
 
 def test_a_mistake_in_the_table_of_next_hops_is_not_the_recipients(direct):
-    direct.config("[transport_maps]\n'good.test' = 'smtp:mial.good.test'\n")
+    direct.config("[transport_maps]\n'good.test' = 'smtp:wrong.good.test'\n")
     direct.send("alice", LETTER, "joe@good.test")
     direct.flush()
     (reason,) = waiting(direct)
-    assert "name=mial.good.test type=MX: Host not found" in reason
-    assert "correct the next hop mial.good.test (transport_maps)" in reason
+    assert "name=wrong.good.test type=MX: Host not found" in reason
+    assert "correct the next hop wrong.good.test (transport_maps)" in reason
     assert direct.mail("alice") == []
 
 
