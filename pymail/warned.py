@@ -1,5 +1,7 @@
 """What the log has been warned of: every minute the same is no news."""
 
+import os
+
 MOST = 1000
 """Warnings that are remembered from one run to the next."""
 
@@ -31,6 +33,9 @@ class Warned:
         if self._now == self._before:
             return
         try:
+            if not self._now:
+                os.unlink(self._path)
+                return
             with open(self._path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write("\0".join(sorted(self._now)))
         except OSError:
