@@ -28,7 +28,13 @@ def files(path: str) -> list[str]:
         names = []
     except OSError as error:
         raise _unreadable(folder, error) from error
-    found = [path] if os.path.lexists(path) else []
+    try:
+        os.lstat(path)
+        found = [path]
+    except (FileNotFoundError, NotADirectoryError):
+        found = []
+    except OSError as error:  # not "no configuration": mail would bounce that is to be relayed
+        raise _unreadable(path, error) from error
     return found + [f"{folder}/{name}" for name in names if _counts(name)]
 
 

@@ -73,7 +73,7 @@ def look(spool: str, homes: dict[str, tuple[str, int]]) -> View:
     for path, state in _files(spool):
         found = [name for name, whole in copies(_read(path, state)) if whole]
         view.spooled.update(found)
-        if not found:
+        if not found and not path.endswith("/.sites"):  # what flush remembers of dead servers
             view.leftover.add("spool/" + os.path.relpath(path, spool))
     for user, (home, uid) in homes.items():
         for path, state in _files(home):
