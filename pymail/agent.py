@@ -108,6 +108,8 @@ class Agent:
         try:
             data = self._socket.recv(1 << 16)
         except OSError:
+            # Nobody would hear what else it does.
+            os.kill(self._pid, signal.SIGKILL)
             data = b""
         self._buffer += data
         if not data:

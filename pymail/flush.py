@@ -100,6 +100,9 @@ def run(
     try:
         while time.monotonic() < deadline and flusher.round():
             pass
+    except BaseException:
+        flusher.abandon()
+        raise
     finally:
         flusher.close()
     pickup.sweep(spool, int(time.time()))
@@ -145,6 +148,13 @@ class _Flusher:
                 self._listen(0)
         self._drain()
         return progress
+
+    def abandon(self) -> None:
+        """Stop agents in their work: what they did from here on, nobody would record."""
+        self._outbound.abandon()
+        for each in self._agents:
+            if each.alive and each.pending:
+                each.kill()
 
     def close(self) -> None:
         """End the agents."""

@@ -118,6 +118,11 @@ class Outbound:
                 self._failed[key] = site.outcome
                 self._alive.discard(key)
 
+    def abandon(self) -> None:
+        """Stop the courier: what it sends from here on would be sent again."""
+        if self.courier and self.courier.alive and self.courier.pending:
+            self.courier.kill()
+
     def close(self) -> None:
         """End the run: the courier goes, what was learned is kept."""
         if self.courier:
