@@ -129,9 +129,9 @@ class Active:
 
     def close(self) -> None:
         """Let go of the message."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1  # also where close fails: the number may be another's already
+        if fd >= 0:
+            os.close(fd)
 
     def _check(self, data: bytes) -> None:
         head = self.head
