@@ -11,6 +11,7 @@ answer holds up nobody else.  What it says is one JSON array a line:
 import json
 import os
 import pickle
+import select
 import socket
 import threading
 import time
@@ -64,6 +65,11 @@ class Courier(Agent):
         self.pending |= {delivery.number for delivery in batch}
         self.give(pickle.dumps(list(batch), pickle.HIGHEST_PROTOCOL), batch)
 
+    def dismiss(self) -> None:
+        """Take leave of the child: where nobody does, it has lost its parent."""
+        self.give(pickle.dumps([]), ())
+        super().dismiss()
+
     def failures(self) -> list[Failed]:
         """Return the destinations that were left alone since the last call."""
         failures, self._failures = self._failures, []
@@ -108,6 +114,16 @@ class _Talk:
     def failed(self, key: str, why: str, outcome: Outcome) -> None:
         """Tell that a destination is left alone."""
         self._say(f"{json.dumps(['failed', key, why, outcome.dsn, outcome.words])}\n")
+
+    def check(self) -> None:
+        """Die where the parent is dead, and with it the locks of what is under way.
+
+        The next run may have those messages in hand.
+        """
+        poll = select.poll()
+        poll.register(self._channel, 0)
+        if poll.poll(0):
+            os._exit(0)
 
     def last_words(self, error: BaseException) -> None:
         """Tell of a bug, and die of it: the parent takes everything as in doubt."""
@@ -355,7 +371,8 @@ class _Carrier:
         """Return a session with that server: the one there is, or a new one."""
         if self._session is None or self._server != server:
             self.end()
-            self._session = Session(server, self._to.config, self._to.login(server.hop))
+            login = self._to.login(server.hop)
+            self._session = Session(server, self._to.config, login, self._talk.check)
             self._server, self._used = server, False
         return self._session
 
@@ -458,12 +475,15 @@ def _serve(channel: socket.socket, user: Identity, config: Config, cache: str) -
     crew = _Crew(_Talk(channel), config, cache)
     while batch := _received(channel):
         crew.take(batch)
+    if batch is None:
+        os._exit(0)  # no leave was taken: the parent is dead, as for check()
     crew.close()
 
 
-def _received(channel: socket.socket) -> list[Delivery]:
+def _received(channel: socket.socket) -> list[Delivery] | None:
+    """Return the next batch, an empty one at the end, None where the parent is gone."""
     size = receive(channel, 8)
     if not size:
-        return []
+        return None
     data = receive(channel, int.from_bytes(size, "big"))
     return with_files(channel, pickle.loads(data))  # noqa: S301  (from root)

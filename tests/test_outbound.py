@@ -1,10 +1,12 @@
 """Mail for elsewhere, from sendmail to a real server: delivered, refused, put off, held."""
 
+import contextlib
 import email
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from authority import Authority
 from harness import Box, argv
+from peers import fake_lmtp
 from relays import free_port, relay, silent
 
 LETTER = b"From: root (Cron Daemon)\nTo: joe@example.org\nSubject: s\n\ntext\n"
@@ -340,6 +343,30 @@ def test_a_killed_run_loses_nothing(box: Box) -> None:
         while box.queue() and time.monotonic() < deadline:
             box.flush("-a")
     assert {t.recipients[0] for t in server.taken} == {f"u{n}@example.org" for n in range(60)}
+
+
+def test_a_message_under_way_is_not_sent_when_its_run_dies(box: Box) -> None:
+    runs: list[subprocess.Popen[bytes]] = []
+
+    def die(there: socket.socket, _line: str) -> str:
+        if runs[0].poll() is None:
+            runs[0].kill()
+            runs[0].wait()
+            there.settimeout(1)
+            with contextlib.suppress(OSError):  # who speaks with us hears of it, and is gone
+                there.recv(1)
+            there.settimeout(10)
+        return "250 2.1.5 ok"
+
+    with fake_lmtp(None, EHLO="250 fake", RCPT=die) as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = '{hop}'\n")
+        box.send(LETTER, "joe@example.org")
+        runs.append(subprocess.Popen(argv("flush"), env=box.env))
+        assert runs[0].wait(30) == -signal.SIGKILL
+        box.flush("-a")
+    assert len(server.messages) == 1
+    assert box.queue() == []
 
 
 def test_explain_tells_the_relay_and_never_the_secret(box: Box, authority: Authority) -> None:

@@ -4,7 +4,7 @@ What the server says becomes the outcome of each recipient; what it offers is al
 What was said before TLS counts no more behind it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pymail import tls
@@ -48,7 +48,14 @@ class Session:
     LostError, then or later, ends it; its outcome holds for who has none yet.
     """
 
-    def __init__(self, server: Server, config: Config, login: Login | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        config: Config,
+        login: Login | None = None,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Connect, and log in where there is a login; `before` as for Transactions."""
         self.relay = f"{server.name}[{server.address}]:{server.port}"
         self._server = server
         self._config = config
@@ -69,7 +76,7 @@ class Session:
         # A relay that knows us signs by itself.
         direct = server.hop.mx and login is None
         signer = (Signer(config.dkim_directory) or None) if direct else None
-        self._transactions = Transactions(wire, offered, config, self.relay, signer)
+        self._transactions = Transactions(wire, offered, config, self.relay, signer, before)
 
     def transact(self, group: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
         """Send one message to the recipients of `group`; yield what becomes of each."""

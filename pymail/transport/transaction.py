@@ -26,13 +26,21 @@ class Transactions:
     """What goes over `wire` once the server, `relay`, is ready for messages."""
 
     def __init__(
-        self, wire: Wire, offers: Offers, config: Config, relay: str, signer: Signer | None = None
+        self,
+        wire: Wire,
+        offers: Offers,
+        config: Config,
+        relay: str,
+        signer: Signer | None = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
+        """Take up the conversation; `before` is called before each message is sent."""
         self._wire = wire
         self._offers = offers
         self._config = config
         self._relay = relay
         self._signer = signer
+        self._before = before
         self._stale = False  # the server may be in the middle of a transaction
 
     def run(self, group: Sequence[Delivery]) -> Outcomes:
@@ -158,6 +166,7 @@ class Transactions:
 
     def _body(self, group: list[Delivery], text: Letter) -> Outcomes:
         """Send the message and its dot; where that fails, yield what is known, and raise."""
+        self._before()
         try:
             for piece in text.pieces():
                 self._wire.write(piece, "message body", self._config.smtp_data_xfer_timeout)
