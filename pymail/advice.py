@@ -90,6 +90,11 @@ RULES: tuple[tuple[str, str], ...] = (
     ),
     # --- logins ---
     (
+        r"the token is refused",
+        "The server refuses the token: it has expired, or is not for this server and user: look at"
+        " what password_command prints, or sign in at the provider anew.",
+    ),
+    (
         r"application-specific password required|invalidsecondfactor",
         f"Google wants an application password, not that of the account: {_APP}.",
     ),

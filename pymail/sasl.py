@@ -32,11 +32,13 @@ class Mechanism(Protocol):
     """One login under way.
 
     `first` is what is said unasked, None where the server begins; `answer` returns the reply to
-    a challenge; `finish` hears what the server says with its success.  RefusedError.
+    a challenge; `finish` hears what the server says with its success; `fault` is the server's
+    word for what is wrong with a token.  RefusedError.
     """
 
     name: str
     first: bytes | None
+    fault: str
 
     def answer(self, challenge: bytes) -> bytes:
         """Return the reply to a challenge."""
@@ -81,6 +83,7 @@ class Plain:
     """PLAIN: everything at once."""
 
     name = "PLAIN"
+    fault = ""
 
     def __init__(self, user: str, password: str) -> None:
         self.first: bytes | None = b"\0" + _bytes(user) + b"\0" + _bytes(password)
@@ -97,6 +100,7 @@ class Login:
     """LOGIN: the name, then the password, whatever the server calls them."""
 
     name = "LOGIN"
+    fault = ""
 
     def __init__(self, user: str, password: str) -> None:
         self.first: bytes | None = None
@@ -116,6 +120,7 @@ class CramMd5:
     """CRAM-MD5: the challenge, signed with the password."""
 
     name = "CRAM-MD5"
+    fault = ""
 
     def __init__(self, user: str, password: str) -> None:
         self.first: bytes | None = None
@@ -133,6 +138,7 @@ class Scram:
     """SCRAM: neither side tells the password, both prove that they know it."""
 
     name = "SCRAM-SHA-256"
+    fault = ""
     digest = "sha256"
 
     def __init__(self, user: str, password: str, nonce: str = "") -> None:
@@ -200,11 +206,12 @@ class OAuthBearer:
 
     def __init__(self, user: str, password: str) -> None:
         name = user.replace("=", "=3D").replace(",", "=2C")
+        self.fault = ""
         self.first: bytes | None = _bytes(f"n,a={name},\1auth=Bearer {password}\1\1")
 
     def answer(self, challenge: bytes) -> bytes:
         """Take the error; the protocol's own words about it follow."""
-        _error_of(challenge)
+        self.fault = _fault(challenge)
         return b"\1"
 
     def finish(self, data: bytes) -> None:
@@ -217,11 +224,12 @@ class XOAuth2:
     name = "XOAUTH2"
 
     def __init__(self, user: str, password: str) -> None:
+        self.fault = ""
         self.first: bytes | None = _bytes(f"user={user}\1auth=Bearer {password}\1\1")
 
     def answer(self, challenge: bytes) -> bytes:
         """Take the error; the protocol's own words about it follow."""
-        _error_of(challenge)
+        self.fault = _fault(challenge)
         return b""
 
     def finish(self, data: bytes) -> None:
@@ -240,14 +248,15 @@ MECHANISMS: dict[str, Callable[[str, str], Mechanism]] = {
 """By name, the strongest first; tokens before them, since they are only taken when named."""
 
 
-def _error_of(challenge: bytes) -> None:
-    """Raise RefusedError where a challenge is no JSON object, as an error report must be."""
+def _fault(challenge: bytes) -> str:
+    """Return the status in a report of an error, which RefusedError says is no JSON object."""
     try:
         report = json.loads(challenge)
     except ValueError:
         report = None
     if not isinstance(report, dict):
         raise RefusedError("the server's report of an error is no JSON object")
+    return str(report.get("status", "no reason given"))
 
 
 def _fields(data: bytes) -> dict[bytes, bytes]:

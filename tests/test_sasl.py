@@ -76,6 +76,7 @@ def test_a_token_goes_as_its_mechanisms_want_it_and_an_error_is_answered() -> No
     bearer = sasl.OAuthBearer("joe@x", "tok")
     assert bearer.first == b"n,a=joe@x,\1auth=Bearer tok\1\1"
     assert bearer.answer(b'{"status":"invalid_token"}') == b"\1"
+    assert bearer.fault == "invalid_token"
     with pytest.raises(RefusedError, match="no JSON"):
         bearer.answer(b"nonsense")
 

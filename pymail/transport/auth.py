@@ -15,6 +15,8 @@ MOST_LINE = 512
 """Bytes of a command; a longer first response has a line of its own (RFC 4954 4)."""
 
 MOST_CHALLENGES = 8
+MOST_FAULT = 80
+"""Letters of what a server calls the fault of a token."""
 
 HIDDEN = "..."
 LONG = 8
@@ -58,10 +60,13 @@ class _Dialogue:
         except sasl.RefusedError as error:
             words = f"cannot log in to host {self._wire.name}: {self._clean(str(error))}"
             raise LostError("4.7.8", words, "login") from None
-        words = self._clean(reply.words)
+        words, fault = self._clean(reply.words), ""
+        if self._mechanism.fault:
+            fault = self._clean(printable(self._mechanism.fault))[:MOST_FAULT]
+            fault = f" (the token is refused: {fault})"
         raise LostError(
             f"4{reply.dsn[1:]}",
-            f"SASL authentication failed; server {self._wire.name} said: {words}",
+            f"SASL authentication failed{fault}; server {self._wire.name} said: {words}",
             "login" if reply.code // 100 == 5 else "host",
             reply=words,
         )
