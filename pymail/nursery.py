@@ -77,6 +77,7 @@ def _tend(
     serve: Callable[[socket.socket, Identity], None],
 ) -> None:
     """Be the nursery: make and reap children until flush has ended."""
+    os.getgrouplist("root", 0)  # loads what looks up groups, which each child else did
     while True:
         question, files, _, _ = socket.recv_fds(channel, _MOST, 1)
         if not question:
