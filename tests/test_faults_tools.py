@@ -88,6 +88,19 @@ def test_somebody_acts_while_the_program_stands_still(program):
     assert len(seen) == 1
 
 
+def test_what_a_program_does_before_it_tells_that_it_is_loaded_does_not_count(tmp_path):
+    need_tracer()
+    text = "import os, posix\nos.mkdir('early')\n"
+    text += f"assert posix.getrandom({tracer.LOADED}) == b''\nos.mkdir('late')\n"
+    text += "posix.getrandom(8)\nos.fork() or os._exit(0)\nos.wait()\n"
+    argv = [sys.executable, "-I", "-S", "-c", text]
+    command = tracer.Command(argv, cwd=str(tmp_path), tells=True)
+    result = tracer.run(command, tracer.Fault(), tracer.below(str(tmp_path)))
+    assert result.status == 0
+    assert [call.name for call in result.calls] == ["mkdir", "exit_group", "exit_group"]
+    assert result.calls[0].path == f"{tmp_path}/late"
+
+
 def test_a_program_that_does_not_end_is_ended():
     need_tracer()
     result = tracer.run(

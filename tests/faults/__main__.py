@@ -1,6 +1,6 @@
 """Play everything, or one case or sweep, and print the counts.
 
-    python -m tests.faults --full                 everything: some three hours on two cores
+    python -m tests.faults --full                 everything: some two hours on two cores
     python -m tests.faults --full --only TEXT     the sweeps with TEXT in their title
     python -m tests.faults --case 'scene=flush fault=kill at=7'     as a report names it
     python -m tests.faults --sweep 'scene=flush fault=EIO'          one case at every call
