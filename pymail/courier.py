@@ -158,6 +158,7 @@ class _Destination:
         self._allowed = FIRST_CONNECTIONS
         self._finding = threading.Lock()
         self._servers: list[Server] | None = None
+        self._alive: set[Server] = set()
         self._pause = config.smtp_destination_rate_delay or config.default_destination_rate_delay
         self._next = 0.0
         most = (
@@ -189,14 +190,12 @@ class _Destination:
 
     def take(self) -> list[Delivery]:
         """Return the recipients of the next message; nothing ends the connection."""
-        group: list[Delivery] = []
         with self._changed:
             if not self._queue and not self._closing and not self._failure:
                 self._idle += 1
                 self._changed.wait(IDLE)
                 self._idle -= 1
-            while self._queue and len(group) < self._together and _joins(group, self._queue[0]):
-                group.append(self._queue.popleft())
+            group = self._grouped()
             if not group:
                 self._connections -= 1
         if group and self._pause:
@@ -204,11 +203,33 @@ class _Destination:
             self._next = time.monotonic() + self._pause
         return group
 
+    def following(self) -> list[Delivery]:
+        """Return the recipients of a message that can go right behind another, if there is one."""
+        with self._changed:
+            # Who has nothing to do is sooner at it.
+            return [] if self._pause or len(self._queue) <= self._idle else self._grouped()
+
+    def _grouped(self) -> list[Delivery]:
+        group: list[Delivery] = []
+        while self._queue and len(group) < self._together and _joins(group, self._queue[0]):
+            group.append(self._queue.popleft())
+        return group
+
     def took(self, seconds: float) -> None:
         """Hear how long a message took that was answered for: slow ones go side by side."""
         self.losses = 0
         if seconds > SLOW:
             self._allowed += 1
+
+    @property
+    def failure(self) -> Outcome | None:
+        """What becomes of mail for it, where it is left alone."""
+        return self._failure
+
+    @property
+    def closing(self) -> bool:
+        """Whether no more message is to be begun."""
+        return self._closing
 
     def fail(self, outcome: Outcome) -> list[Delivery]:
         """Leave the destination alone; return what was waiting for it."""
@@ -234,6 +255,17 @@ class _Destination:
             if self._servers is None:
                 self._servers = self._found()
             return self._servers
+
+    def answered(self, server: Server, *, well: bool) -> None:
+        """Hear how a server received us: one that never did is tried last for the rest of the run.
+
+        One that did before has too many connections now, no more.
+        """
+        with self._finding:
+            if well:
+                self._alive.add(server)
+            elif server not in self._alive:
+                self._servers = sorted(self._servers or [], key=lambda each: each == server)
 
     def _found(self) -> list[Server]:
         found: list[Server] = []
@@ -283,9 +315,20 @@ class _Carrier:
         self._server: Server | None = None
         self._session: Session | None = None
         self._used = False
+        self._ahead: list[Delivery] = []
+
+    def next(self) -> list[Delivery]:
+        """Return the recipients of the next message; nothing ends the connection."""
+        group, self._ahead = self._ahead, []
+        if group and not self._to.closing:
+            return group
+        return self._to.take()
 
     def carry(self, group: list[Delivery]) -> bool:
         """Send one message; say whether a server has answered for all of it."""
+        if failure := self._to.failure:
+            self._talk.outcomes([(delivery, failure) for delivery in group])
+            return False
         left = {delivery.number: delivery for delivery in group}
         try:
             servers = self._to.servers()
@@ -327,6 +370,7 @@ class _Carrier:
                 lost = error
                 if error.kind != "host":
                     break
+                self._to.answered(server, well=False)
                 continue
             sessions += 1
             last = place + 1 == len(servers) or sessions == most
@@ -353,7 +397,7 @@ class _Carrier:
         told: list[tuple[Delivery, Outcome]] = []
         try:
             self._used = True
-            for number, outcome in session.transact(list(left.values())):
+            for number, outcome in session.transact(list(left.values()), self._following):
                 if outcome.status == "deferred" and not last:
                     put_off[number] = outcome
                 else:
@@ -367,6 +411,12 @@ class _Carrier:
         finally:
             self._talk.outcomes(told)
 
+    def _following(self) -> list[Delivery]:
+        if self._ahead:  # which another server was told
+            return []
+        self._ahead = self._to.following()
+        return self._ahead
+
     def _connected(self, server: Server) -> Session:
         """Return a session with that server: the one there is, or a new one."""
         if self._session is None or self._server != server:
@@ -374,6 +424,7 @@ class _Carrier:
             login = self._to.login(server.hop)
             self._session = Session(server, self._to.config, login, self._talk.check)
             self._server, self._used = server, False
+            self._to.answered(server, well=True)
         return self._session
 
     def _fail(
@@ -442,7 +493,7 @@ class _Crew:
     def _serve(self, to: _Destination) -> None:
         carrier = _Carrier(to, self._talk)
         try:
-            while group := to.take():
+            while group := carrier.next():
                 began = time.monotonic()
                 if carrier.carry(group):
                     to.took(time.monotonic() - began)

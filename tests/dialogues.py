@@ -10,6 +10,7 @@ each behind a line "---":
     message TEXT         the message, with \\n and other escapes of Python
     wish NAME VALUE      a wish of RFC 3461 for the message
     times N              the message is sent N times
+    ahead                and each time the next is known before the last is sent
     expect STATUS DSN WORDS     what becomes of a recipient, in order of their numbers
     lost KIND DSN WORDS         how the connection ends; for whoever has no outcome yet
     ---
@@ -46,6 +47,7 @@ from pymail.nexthop import NextHop
 from pymail.outcome import Outcome
 from pymail.transport import Delivery, Login, Wishes
 from pymail.transport.smtp import Server, Session
+from pymail.transport.transaction import Following
 from pymail.transport.wire import LostError
 
 HOST = {"hostname": "box.example.net", "mailname": "", "aliases": "/no", "config": "/no.toml"}
@@ -68,6 +70,7 @@ class Dialogue:
     message: bytes = MESSAGE
     wishes: dict[str, Any] = field(default_factory=dict)
     times: int = 1
+    ahead: bool = False
     expected: list[str] = field(default_factory=list)
     talks: list[list[str]] = field(default_factory=list)
 
@@ -119,6 +122,8 @@ def _fact(found: Dialogue, line: str) -> None:
             found.wishes[name] = value == "true" if name == "utf8" else value
         case "times":
             found.times = int(rest)
+        case "ahead":
+            found.ahead = True
         case "expect" | "lost":
             found.expected.append(line)
         case _:
@@ -268,8 +273,9 @@ def heard(dialogue: Dialogue, port: int) -> list[str]:
     lines: list[str] = []
     try:
         session = Session(server(port), configured(**dialogue.settings), dialogue.login)
-        for _ in range(dialogue.times):
-            lines += _outcomes(session, dialogue.group())
+        for left in reversed(range(dialogue.times)):
+            following = dialogue.group if dialogue.ahead and left else list
+            lines += _outcomes(session, dialogue.group(), following)
         session.quit()
     except LostError as lost:
         found = told(lost.outcome).removeprefix(f"expect {lost.outcome.status} ")
@@ -277,12 +283,12 @@ def heard(dialogue: Dialogue, port: int) -> list[str]:
     return lines
 
 
-def _outcomes(session: Session, group: list[Delivery]) -> list[str]:
+def _outcomes(session: Session, group: list[Delivery], following: Following) -> list[str]:
     """Return what is known of the recipients, in their order; a loss is said behind it."""
     outcomes: dict[int, Outcome] = {}
     lines = []
     try:
-        for number, outcome in session.transact(group):
+        for number, outcome in session.transact(group, following):
             assert number not in outcomes
             outcomes[number] = outcome
     except LostError as lost:

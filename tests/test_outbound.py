@@ -178,6 +178,41 @@ def test_the_next_relay_of_a_list_is_tried(box: Box) -> None:
     assert len(server.taken) == 1
 
 
+def test_a_relay_that_does_not_answer_is_not_asked_again_for_each_message(box: Box) -> None:
+    port = free_port()
+    with relay_at(port) as heard, relay() as server:
+        box.config(f"relayhost = ['[127.0.0.1]:{port}', '{server.hop}']\n")
+        for number in range(40):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        assert heard() <= 2  # by each of the first connections
+    assert len(server.taken) == 40
+
+
+@pytest.mark.parametrize("dies", ["at the dot", "at the next MAIL", "of the first"])
+def test_a_message_that_was_announced_to_a_server_that_died_is_not_forgotten(
+    box: Box, dies: str
+) -> None:
+    end: list[str | None] = ["250 2.0.0 ok", None] * 50 if dies == "of the first" else [None] * 50
+    answers = {"END": end} if dies != "at the next MAIL" else {"MAIL": ["250 ok", None] * 50}
+    with fake_lmtp(None, EHLO=b"250-fake\r\n250 PIPELINING\r\n", **answers) as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = '{hop}'\nsmtp_destination_concurrency_limit = 2\n")
+        for number in range(30):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        left = len(box.queue())
+        waiting = [reason for reason in reasons(box) if reason]
+        assert len(waiting) == left
+        server.answers = {"EHLO": server.answers["EHLO"]}
+        box.flush("-a")
+    sent = [to for _, recipients, _ in server.messages for to in recipients]
+    assert {to.split("<")[1] for to in sent} == {f"u{n}@example.org>" for n in range(30)}
+    if dies == "at the next MAIL":
+        assert len(sent) == 30
+    assert box.queue() == []
+
+
 def test_generic_maps_name_us_as_the_provider_wants_and_local_mail_as_it_was(box: Box) -> None:
     with relay() as server:
         box.config(

@@ -493,6 +493,62 @@ def test_what_a_server_says_before_it_hangs_up_counts(how):
     assert (outcome.status, outcome.dsn) == ("bounced", "5.3.4")
 
 
+def take_one(there: socket.socket) -> Iterator[bytes]:
+    """Take a message up to its dot; return what comes then."""
+    there.sendall(b"220 x\r\n")
+    lines = there.makefile("rb")
+    for reply in (b"250-x\r\n250 PIPELINING\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+        lines.readline()
+        there.sendall(reply)
+    while lines.readline() != b".\r\n":
+        pass
+    return lines
+
+
+def test_quit_is_not_the_first_line_of_a_message_that_was_announced():
+    rest = []
+
+    def talk(there: socket.socket) -> None:
+        lines = take_one(there)
+        rest.extend(next(lines) for _ in range(3))
+        there.sendall(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+        rest.extend(lines)
+
+    with serving(talk) as port:
+        session = Session(server(port), configured())
+        ((_, outcome),) = session.transact([delivery("")], lambda: [delivery("", number=1)])
+        with pytest.raises(ValueError, match="another message"):
+            list(session.transact([delivery("", number=2)]))
+        session.quit()
+    assert outcome.status == "sent"
+    assert [line[:4] for line in rest] == [b"MAIL", b"RCPT", b"DATA"]
+
+
+@pytest.mark.parametrize("reply", [b"", b"250 ok\r\n", b"554 5.7.1 no\r\n"])
+def test_a_connection_that_breaks_behind_the_dot_leaves_it_in_doubt(reply):
+    def talk(there: socket.socket) -> None:
+        take_one(there)
+        there.sendall(reply)
+        there.shutdown(socket.SHUT_WR)
+        gone.wait(60)
+
+    gone = threading.Event()
+    following = [delivery("", number=n, recipient=f"{n}@example.net") for n in range(20_000)]
+    outcomes = []
+    with serving(talk) as port, small_buffers():
+        session = Session(server(port), configured())
+        with pytest.raises(LostError, match="while sending message body") as caught:
+            outcomes.extend(session.transact([delivery("", number=-1)], lambda: following))
+        gone.set()
+    assert [outcome.status for _, outcome in outcomes] == {
+        b"": [],
+        b"2": ["sent"],
+        b"5": ["bounced"],
+    }[reply[:1]]
+    assert caught.value.doubtful
+    assert "may be sent more than once" in caught.value.outcome.words
+
+
 def test_a_session_that_is_given_up_half_way_is_closed():
     with Sink(*FULL) as sink:
         session = Session(server(sink.port), configured())

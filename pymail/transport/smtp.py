@@ -17,7 +17,7 @@ from pymail.transport import Delivery, Login, Outcome
 from pymail.transport.auth import log_in
 from pymail.transport.connect import call
 from pymail.transport.hello import Offers, offers
-from pymail.transport.transaction import Transactions
+from pymail.transport.transaction import Following, Transactions
 from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError, Wire
 
@@ -78,11 +78,16 @@ class Session:
         signer = (Signer(config.dkim_directory) or None) if direct else None
         self._transactions = Transactions(wire, offered, config, self.relay, signer, before)
 
-    def transact(self, group: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
-        """Send one message to the recipients of `group`; yield what becomes of each."""
+    def transact(
+        self, group: Sequence[Delivery], following: Following = list
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Send one message to the recipients of `group`; yield what becomes of each.
+
+        `following` as for Transactions.
+        """
         whole = False
         try:
-            for delivery, outcome in self._transactions.run(group):
+            for delivery, outcome in self._transactions.run(group, following):
                 yield delivery.number, outcome
             whole = True
         except LostError as lost:
@@ -95,7 +100,8 @@ class Session:
     def quit(self) -> None:
         """Part in peace; what the server says to that matters to nobody."""
         try:
-            self._wire.write(b"QUIT\r\n", "QUIT", self._config.smtp_quit_timeout)
+            if not self._transactions.ahead:  # else it would be the first line of a message
+                self._wire.write(b"QUIT\r\n", "QUIT", self._config.smtp_quit_timeout)
         except LostError:
             pass
         finally:

@@ -1,11 +1,13 @@
 """The transactions of one SMTP connection: MAIL, RCPT, DATA, and what becomes of recipients.
 
-With PIPELINING (RFC 2920) MAIL, every RCPT and DATA are one write, the message with its dot
-is the other: two round trips a message.  Nothing of the next message is sent before the reply
-to the last dot: where the connection breaks, at most one message is in doubt.
+With PIPELINING (RFC 2920) MAIL, every RCPT and DATA are one write, and the message with its
+dot is the other.  The commands for the next message go along with the dot, as section 3.1
+allows: one round trip a message.  Its text waits for the reply to the dot: where the connection
+breaks, at most one message is in doubt.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NamedTuple
 
 from pymail.config import Config
 from pymail.dkim import Signer
@@ -20,6 +22,16 @@ from pymail.transport.wire import LostError, Wire
 _TOO_MANY = ("4.5.3", "5.5.3")
 
 Outcomes = Iterator[tuple[Delivery, Outcome]]
+Following = Callable[[], list[Delivery]]
+
+
+class _Offer(NamedTuple):
+    """A message, the recipients for whom it can be offered, and what becomes of the others."""
+
+    group: list[Delivery]
+    text: Letter | None
+    fit: list[Delivery]
+    others: list[tuple[Delivery, Outcome]]
 
 
 class Transactions:
@@ -42,30 +54,50 @@ class Transactions:
         self._signer = signer
         self._before = before
         self._stale = False  # the server may be in the middle of a transaction
+        self._following: Following = list
+        self._ahead: _Offer | None = None  # the commands for it have been sent
 
-    def run(self, group: Sequence[Delivery]) -> Outcomes:
+    @property
+    def ahead(self) -> bool:
+        """Whether the server waits for the message of the next run()."""
+        return self._ahead is not None
+
+    def run(self, group: Sequence[Delivery], following: Following = list) -> Outcomes:
         """Send one message to the recipients of `group`; yield what becomes of each.
 
-        Recipients that are too many for the server get a transaction of their own.
+        Recipients that are too many for the server get a transaction of their own.  `following`
+        may be asked for the group of the next run(), which then has to be that.
         """
+        self._following = following
+        offer, said = self._ahead, self._ahead is not None
+        self._ahead = None
+        if offer is None:
+            offer = self._offer(list(group))
+        elif offer.group != list(group):
+            raise ValueError("another message was announced to the server")
+        yield from offer.others
+        fit = offer.fit
+        while fit and offer.text:
+            fit = yield from self._transact(fit, offer.text, said=said)
+            said = False
+
+    def _offer(self, group: list[Delivery]) -> _Offer:
+        """Make a message ready."""
         limit = self._config.smtp_line_length_limit
         try:
             text = letter(group[0].content, self._offers, limit, self._signer)
         except OSError as error:
-            yield from self._unreadable(group, error)
-            return
+            return _Offer(group, None, [], list(self._unreadable(group, error)))
         except MailError as error:
-            yield from self._kept(group, kept("4.3.5", str(error)))
-            return
-        fit = []
+            return _Offer(group, None, [], list(self._kept(group, kept("4.3.5", str(error)))))
+        offer = _Offer(group, text, [], [])
         for delivery in group:
             refusal = self._refusal(delivery, text)
             if refusal:
-                yield delivery, refusal._replace(relay=self._relay)
+                offer.others.append((delivery, refusal._replace(relay=self._relay)))
             else:
-                fit.append(delivery)
-        while fit:
-            fit = yield from self._transact(fit, text)
+                offer.fit.append(delivery)
+        return offer
 
     def _refusal(self, delivery: Delivery, text: Letter) -> Outcome | None:
         """Return why a message cannot even be offered to this server."""
@@ -82,10 +114,13 @@ class Transactions:
         return None
 
     def _transact(
-        self, group: list[Delivery], text: Letter
+        self, group: list[Delivery], text: Letter, *, said: bool
     ) -> Generator[tuple[Delivery, Outcome], None, list[Delivery]]:
-        """Go through one transaction; return who is left for a further one."""
-        ask = self._asking(self._commands(group, text))
+        """Go through one transaction; return who is left for a further one.
+
+        What is `said` already is only listened for.
+        """
+        ask = self._wire.reply if said else self._asking(self._commands(group, text))
         if self._stale and not ask("RSET", self._config.smtp_rset_timeout).good:
             raise LostError("4.5.0", f"host {self._wire.name} does not know RSET")
         self._stale = True
@@ -111,7 +146,7 @@ class Transactions:
                 # Recipients without a sender: a dot could send them an empty message.
                 words = f"host {self._wire.name} said out of turn: {ready.words}"
                 raise LostError("4.5.0", words)
-            taken = yield from self._data(accepted, text, ready)
+            taken = yield from self._data(accepted, text, ready, last=not spare)
         if taken:
             return [delivery for delivery, _ in spare]
         yield from spare
@@ -144,9 +179,12 @@ class Transactions:
         return ask
 
     def _data(
-        self, group: list[Delivery], text: Letter, ready: Reply
+        self, group: list[Delivery], text: Letter, ready: Reply, *, last: bool
     ) -> Generator[tuple[Delivery, Outcome], None, bool]:
-        """Send the message, once DATA was answered; say whether it was taken."""
+        """Send the message, once DATA was answered; say whether it was taken.
+
+        The next message follows the `last` transaction of one.
+        """
         if ready.code != 354:
             for delivery in group:
                 yield delivery, self._said(ready, "DATA")
@@ -156,6 +194,8 @@ class Transactions:
             self._wire.write(END, "end of DATA")
             self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
             return False
+        if not last:
+            self._following = list
         yield from self._body(group, text)
         reply = self._done()
         self._stale = False
@@ -167,20 +207,38 @@ class Transactions:
     def _body(self, group: list[Delivery], text: Letter) -> Outcomes:
         """Send the message and its dot; where that fails, yield what is known, and raise."""
         self._before()
+        limit, last = self._config.smtp_data_xfer_timeout, b""
         try:
             for piece in text.pieces():
-                self._wire.write(piece, "message body", self._config.smtp_data_xfer_timeout)
+                if last:
+                    self._wire.write(last, "message body", limit)
+                last = piece
+            self._wire.write(last + self._announced(), "message body", limit)
         except OSError as error:
             # Half a message is under way: without its dot the server drops it.
             yield from self._unreadable(group, error)
             raise LostError("4.3.0", f"broke off the message to {self._wire.name}") from None
-        except LostError:
+        except LostError as lost:
             # Some say what they dislike as soon as they see it, and hang up.
             early = self._wire.last_words("end of DATA")
-            if early and not early.good:
+            if early and (self.ahead or not early.good):
                 for delivery in group:
                     yield delivery, self._said(early, "end of DATA")
+            if self.ahead:  # the dot before the commands may have got through
+                _doubt(lost)
             raise
+
+    def _announced(self) -> bytes:
+        """Return the commands for the next message, where there is one and they can go ahead."""
+        # What is said before the dot would be taken for the reply to it, and so on.
+        group = self._following() if self._offers.pipelining and self._wire.idle else []
+        if not group:
+            return b""
+        offer = self._offer(group)
+        if not offer.text or not offer.fit:
+            return b""
+        self._ahead, self._stale = offer, False
+        return b"".join(self._commands(offer.fit, offer.text))
 
     def _done(self) -> Reply:
         """Return the reply to the final dot.  Without one, nobody knows who has the message."""
@@ -188,9 +246,7 @@ class Transactions:
             return self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
         except LostError as lost:
             if not lost.outcome.reply:
-                words = f"{lost.outcome.words} -- message may be sent more than once"
-                lost.outcome = lost.outcome._replace(words=words)
-                lost.doubtful = True
+                _doubt(lost)
             raise
 
     def _said(self, reply: Reply, command: str) -> Outcome:
@@ -210,6 +266,12 @@ class Transactions:
     def _kept(self, group: Sequence[Delivery], trouble: Outcome) -> Outcomes:
         for delivery in group:
             yield delivery, trouble._replace(relay=self._relay)
+
+
+def _doubt(lost: LostError) -> None:
+    words = f"{lost.outcome.words} -- message may be sent more than once"
+    lost.outcome = lost.outcome._replace(words=words)
+    lost.doubtful = True
 
 
 def _is_too_many(reply: Reply) -> bool:
