@@ -1,6 +1,7 @@
 """Relaying through Exim: both ways into TLS, a login, certificates and passwords."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def test_a_letter_comes_once_and_with_the_same_bytes(
     assert letter.values("envelope-to") == ["boss@elsewhere.example"]
     assert f"A={ {'cram-md5': 'cram'}.get(mechanism, mechanism) }:{USER}" in relay.log()
     assert "X=TLS1.3" in relay.log()
+
+
+def test_messages_one_behind_the_other_are_taken_once(machine, relay, configure, authority):
+    configure("submission", authority.file, "smtp_destination_concurrency_limit = 2")
+    for _ in range(40):
+        machine.send("alice", LETTER, "-i", "boss@elsewhere.example")
+    machine.flush()
+    taken = re.findall(r" <= alice@\S+ .* id=(\S+)", relay.log())
+    assert len(taken) == len(set(taken)) == 40
+    assert machine.run("root", "mailq", "-j").stdout == b""
 
 
 def test_a_wrong_password_is_told_and_nothing_is_sent(machine, relay, configure, authority):
