@@ -134,6 +134,16 @@ MUTANTS = {
         (("active.py", "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
         (("scene=flush-file fault=pause other=flush", ""),),
     ),
+    "no-lock-relay": Mutant(
+        "a message for a relay in two hands at once",
+        (("active.py", "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
+        (("scene=relay-own fault=pause other=flush", "sendto"),),
+    ),
+    "no-sync-sent": Mutant(
+        "no sync of what a relay has taken",
+        (("flush.py", "                _sync(self._run.spool.queue)\n", "                pass\n"),),
+        (("scene=relay-own fault=kill disks=ext4 cut=yes", "end"),),
+    ),
     "half-adopted": Mutant(
         "no look for adoptions that were broken off",
         (("pickup.py", "        _recover(spool, queue)\n", ""),),

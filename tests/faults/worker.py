@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from . import attacks, mutants, world
 from .stress import Load
-from .sweep import OTHERS, Case, Outcome, Stage, Tally
+from .sweep import NO_FAULT, OTHERS, Case, Outcome, Stage, Tally
 
 _PR_SET_PDEATHSIG = 1
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -103,7 +103,7 @@ class Pool:
     def first_bad(self, case: Case, near: str = "") -> Outcome | None:
         """Play a case at every call until something is wrong; return that."""
         for outcome in self.play(self.points(case, 0, near)):
-            if outcome.verdicts:
+            if not NO_FAULT.issuperset(outcome.verdicts):
                 return outcome
         return None
 
