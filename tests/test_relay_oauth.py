@@ -98,7 +98,9 @@ def test_a_token_that_is_refused_holds_the_destination_and_is_told_to_nobody(
     said = box.flush("-v").stdout
     (first, *_) = box.run("mailq", "-j").stdout.splitlines()
     (recipient,) = json.loads(first)["recipients"]
+    assert "(the token is refused: " in recipient["delay_reason"]
     assert "535 5.7.8" in recipient["delay_reason"]
+    assert "what password_command prints" in box.run("mailq").stdout.decode()
     assert len(box.queue()) == 2
     assert len(relay.letters("relayed", "joe", 0)) == before
     assert b"stale-token" not in said
