@@ -7,6 +7,7 @@ attribute's row says what it may hold, its default, and what it means.
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pymail import paths
 from pymail.configfile import Given, files, read
@@ -15,7 +16,12 @@ from pymail.expansion import Expansion
 from pymail.settings import Setting, Value, checked, nearest, row
 from pymail.smtpsettings import SmtpSettings
 
+if TYPE_CHECKING:
+    from pymail.account import Account
+
 MAILNAME = "/etc/mailname"
+FETCH = "fetch"
+"""The one table of tables: accounts, see account.py."""
 
 OUTSIDE = (
     "error:5.4.4 outside mail is not deliverable: set relayhost, or default_transport"
@@ -49,6 +55,7 @@ class Config(SmtpSettings):
         """Take a value of every setting, and where those that were given are from."""
         vars(self).update(values)
         self._sources = sources
+        self.accounts: Mapping[str, Account] = {}  # of [fetch.NAME]
 
     def source(self, name: str) -> str:
         """Return where a setting's value is from: "FILE, line N", or "default"."""
@@ -229,14 +236,22 @@ def given(path: str) -> Given:
     """Return what the files of the configuration at `path` set, the later over the earlier."""
     found: Given = {}
     for file in files(path):
-        found |= read(file)
+        new = read(file)
+        if FETCH in found and FETCH in new:
+            new[FETCH] = _merged(found[FETCH][0], new[FETCH][0]), new[FETCH][1]
+        found |= new
     return found
+
+
+def _merged(accounts: object, more: object) -> object:
+    """Return the accounts of two files, each of the later over one of the same name."""
+    return accounts | more if isinstance(accounts, dict) and isinstance(more, dict) else more
 
 
 def combine(given: Given, facts: Mapping[str, str]) -> Config:
     """Return the configuration that holds with these values given.  ConfigError as load()."""
     for name, (value, place) in given.items():
-        if name not in SETTINGS:
+        if name not in SETTINGS and name != FETCH:
             kind = "table" if isinstance(value, dict) else "setting"
             raise ConfigError(f"cannot use {place}: unknown {kind} {name}{nearest(name, SETTINGS)}")
 
@@ -258,6 +273,10 @@ def combine(given: Given, facts: Mapping[str, str]) -> Config:
     values = {name: expansion.value(name) for name in SETTINGS}
     config = Config(values, {name: place for name, (_, place) in given.items()})
     _refuse_impossible(config)
+    if FETCH in given:
+        from pymail import account  # noqa: PLC0415 -- start-up
+
+        config.accounts = account.accounts(*given[FETCH])
     return config
 
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 
 from pymail import nexthop
+from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, TempError, printable
 from pymail.keys import Key, sender_keys
@@ -102,23 +103,8 @@ class Logins:
         password = in_keyring(hop.host, user)
         if password:
             return Login(user, password, source="keyring")
-        password = self._in_netrc(hop.host, user)
+        password = _in_netrc(self._home, hop.host, user)
         return Login(user, password, source="~/.netrc") if password else None
-
-    def _in_netrc(self, host: str, user: str) -> str:
-        import netrc  # noqa: PLC0415 -- start-up
-
-        path = f"{self._home}/.netrc"
-        try:
-            entry = netrc.netrc(path).authenticators(host)
-        except FileNotFoundError:
-            return ""
-        except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read {path}: {printable(str(error))}") from None
-        if not entry or entry[0] != user or not entry[2]:
-            return ""
-        _refuse_open(path)
-        return entry[2]
 
     def _logins(self) -> Map:
         """Return the table of logins; refuse files with passwords that others may read."""
@@ -130,6 +116,28 @@ class Logins:
                 _refuse_open(source.partition(", line ")[0])
             self._map = Map(table, source)
         return self._map
+
+
+def of_account(account: Account, home: str) -> Login:
+    """Return who we are at a server that mail is fetched from; `home` as for Logins.
+
+    ConfigError where the configuration has the password and others may read it.
+    """
+    user, source = account.user, f"[fetch.{account.name}]"
+    if account.password:
+        _refuse_open(account.place.partition(", line ")[0])
+        return Login(user, account.password, source=source)
+    password = _credential(account.server)
+    if password:
+        return Login(user, password, source="systemd credential")
+    if account.password_command:
+        return Login(user, command=account.password_command, source="password_command")
+    if home:
+        if password := in_keyring(account.server, user):
+            return Login(user, password, source="keyring")
+        if password := _in_netrc(home, account.server, user):
+            return Login(user, password, source="~/.netrc")
+    return Login(user, source=f"{source}: no password found")
 
 
 def reveal(login: Login, hop: NextHop) -> Login:
@@ -188,6 +196,22 @@ def in_keyring(host: str, user: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout[:LIMIT].decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _in_netrc(home: str, host: str, user: str) -> str:
+    import netrc  # noqa: PLC0415 -- start-up
+
+    path = f"{home}/.netrc"
+    try:
+        entry = netrc.netrc(path).authenticators(host)
+    except FileNotFoundError:
+        return ""
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {printable(str(error))}") from None
+    if not entry or entry[0] != user or not entry[2]:
+        return ""
+    _refuse_open(path)
+    return entry[2]
 
 
 def _names(hop: NextHop) -> Iterator[Key]:

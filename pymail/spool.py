@@ -40,7 +40,7 @@ from pymail.errors import DataError, TempError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MAGIC = b"pymail1 "
 FIXED = 64
@@ -289,6 +289,56 @@ class Spool:
         draft.write(data)
         return bool(draft.commit())
 
+    def settle(self) -> None:
+        """Make what was committed under hidden names durable."""
+        self._change(lambda _: None)
+
+    def release(self, names: "Iterable[tuple[str, str]]") -> None:
+        """Let flush have messages that were committed under hidden names: (hidden, id) of each.
+
+        Those that are gone were released before.
+        """
+
+        def rename(directory: int) -> None:
+            for hidden, qid in names:
+                try:
+                    os.rename(hidden, qid, src_dir_fd=directory, dst_dir_fd=directory)
+                except FileNotFoundError:
+                    continue
+
+        self._change(rename)
+
+    def withdraw(self, names: "Iterable[str]") -> None:
+        """Remove messages that were committed under hidden names."""
+
+        def remove(directory: int) -> None:
+            for hidden in names:
+                os.unlink(hidden, dir_fd=directory)
+
+        self._change(remove)
+
+    def hidden(self, prefix: str) -> list[str]:
+        """Return the hidden names of our own that begin with `prefix`."""
+        found: list[str] = []
+        self._change(
+            lambda directory: found.extend(
+                name for name in os.listdir(directory) if name.startswith(prefix)
+            )
+        )
+        return found
+
+    def _change(self, act: "Callable[[int], object]") -> None:
+        """Act on the directory that our own mail comes into, and sync it."""
+        try:
+            directory = self._own_directory()
+            try:
+                act(directory)
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise _trouble(error) from None
+
     def entries(self) -> "list[tuple[str, int]]":
         """Return (id, next attempt in seconds) of every message in the queue, oldest first."""
         found: list[tuple[str, int]] = []
@@ -393,6 +443,7 @@ class Draft:
         "_envelope",
         "_fd",
         "_marks",
+        "_name",
         "_offset",
         "_qid",
         "_temporary",
@@ -419,7 +470,7 @@ class Draft:
         self._buffer = [b" " * FIXED, self._marks, encoded]
         self._buffered = 0
         self._offset = 0
-        self._temporary = ""
+        self._temporary = self._name = ""
         self._directory = self._fd = -1
         self.size = 0
         mask = os.umask(0o077)
@@ -431,6 +482,11 @@ class Draft:
             raise _trouble(error) from None
         finally:
             os.umask(mask)
+
+    @property
+    def qid(self) -> str:
+        """The id that the message will have."""
+        return self._qid
 
     def write(self, data: bytes) -> None:
         """Append bytes of the message (LF line ends)."""
@@ -445,8 +501,13 @@ class Draft:
                 self.abandon()
                 raise _trouble(error) from None
 
-    def commit(self) -> str:
-        """Make the message durable and visible; return its id, "" where the id exists already."""
+    def commit(self, hidden: str = "") -> str:
+        """Make the message durable and visible; return its id, "" where the id exists already.
+
+        Under a name that is `hidden` nobody takes it, and it is durable once Spool.settle() was
+        called, until Spool.release() renames it.
+        """
+        self._name = hidden or self._qid
         linked = False
         try:
             fixed = self._fixed()
@@ -459,7 +520,8 @@ class Draft:
             self._link()
             linked = True
             os.fsync(self._fd)
-            os.fsync(self._directory)
+            if not hidden:
+                os.fsync(self._directory)
         except FileExistsError:
             self.abandon()
             return ""
@@ -517,19 +579,19 @@ class Draft:
         if self._temporary:
             os.link(
                 self._temporary,
-                self._qid,
+                self._name,
                 src_dir_fd=self._directory,
                 dst_dir_fd=self._directory,
             )
             os.unlink(self._temporary, dir_fd=self._directory)
             self._temporary = ""
         else:
-            os.link(f"/proc/self/fd/{self._fd}", self._qid, dst_dir_fd=self._directory)
+            os.link(f"/proc/self/fd/{self._fd}", self._name, dst_dir_fd=self._directory)
 
     def _withdraw(self) -> None:
         """Take back a name that was given before the message was durable."""
         try:
-            os.unlink(self._qid, dir_fd=self._directory)
+            os.unlink(self._name, dir_fd=self._directory)
         except OSError:
             # A disk that cannot even unlink: say in the file that nobody is to get it.
             count = len(self._marks) - MARKS

@@ -136,6 +136,27 @@ def unset_configuration(key: str) -> None:
     overlay.change(facts["config"], facts, edit)
 
 
+@face.command("fetch")
+@click.argument("names", nargs=-1, metavar="[ACCOUNT...]")
+@click.option("-n", "--dry-run", "dry", is_flag=True, help="Only say how many there are.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was fetched.")
+def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool) -> int:
+    """Fetch mail from every ACCOUNT of the configuration, or from some."""
+    from pymail import config, fetching  # noqa: PLC0415
+
+    spool = Spool(paths.spool())
+    held = config.here(spool.path)
+    status = errors.EX_OK
+    for account in fetching.chosen(held, names):
+        try:
+            for line in fetching.fetch(account, held, spool, dry=dry, said=verbose or dry):
+                _say(line)
+        except errors.MailError as error:
+            errors.complain("pymail", str(error))
+            status = error.status
+    return status
+
+
 @face.command("check")
 def check_machine() -> int:
     """Look for what keeps mail from moving: one line each, with the remedy.

@@ -135,6 +135,14 @@ class Wire:
         except OSError as error:
             raise self._lost(error, f"while sending {what}") from None
 
+    def heard(self, doing: str, limit: float) -> bytes:
+        """Return what was said, and wait for something; `doing` tells a person for what."""
+        deadline = time.monotonic() + limit
+        while not self._buffer:
+            self._hear(doing, deadline)
+        data, self._buffer = self._buffer, b""
+        return data
+
     def reply(self, command: str, limit: float = REPLY_TIME) -> Reply:
         """Return the next reply, which is the one to `command`; a 421 is a loss."""
         try:

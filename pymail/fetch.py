@@ -1,0 +1,235 @@
+"""Fetch mail from the accounts of the configuration: POP3 and IMAP.
+
+What is on the server and not in the account's record is retrieved in groups, handed to its
+destination, recorded, shown, and only then deleted, flagged or moved on the server.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from pymail import secret, tls
+from pymail.account import Account, After
+from pymail.config import Config
+from pymail.destination import Destination, destination, digest
+from pymail.errors import ConfigError, PermError, TempError
+from pymail.fetched import Fetched
+from pymail.identity import Identity
+from pymail.nexthop import NextHop
+from pymail.source import Remote, Source, Text
+from pymail.source.imap import Imap
+from pymail.source.pop3 import Pop3
+from pymail.source.talk import LIMIT, Talk
+from pymail.spool import Spool
+from pymail.transport.connect import call
+from pymail.transport.tunnel import Tunnel
+from pymail.transport.wire import LostError, Wire
+
+GROUP, GROUP_SIZE = 100, 1 << 23
+"""Messages, and bytes of them, that are retrieved before they are recorded together."""
+
+
+class Progress(NamedTuple):
+    """How far a fetch is: messages and bytes so far, and messages in all."""
+
+    done: int
+    size: int
+    all: int
+
+
+class Summary:
+    """What came of one account: messages fetched, their bytes, and what a person must hear."""
+
+    def __init__(self) -> None:
+        self.messages = self.size = self.waiting = 0
+        self.warnings: list[str] = []
+
+
+class Fetch:
+    """One fetch of one account."""
+
+    def __init__(
+        self,
+        account: Account,
+        config: Config,
+        spool: Spool,
+        user: Identity,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._account = account
+        self._config = config
+        self._spool = spool
+        self._user = user
+        self._progress = progress
+        self.summary = Summary()
+
+    def run(self, *, dry: bool = False) -> Summary:
+        """Fetch what is new; `dry` only counts it.
+
+        TempError where that cannot be done now, PermError where the login is refused,
+        ConfigError where the account cannot be used as it is.
+        """
+        account = self._account
+        try:
+            with closing(Fetched(_records(self._spool, self._user), account.name)) as record:
+                there = destination(account, self._spool, self._user)
+                if not dry:
+                    there.recover(_Recorded(account.name, record))
+                source = self._connected()
+                try:
+                    for box in account.folders if account.protocol == "imap" else source.boxes():
+                        self._box(source, box, record, there, dry=dry)
+                    source.quit()
+                except BaseException:
+                    source.close()
+                    raise
+        except LostError as lost:
+            if lost.kind == "login":
+                raise PermError(f"cannot fetch {account.name}: {lost}") from None
+            raise TempError(f"cannot fetch {account.name}: {lost}") from None
+        return self.summary
+
+    def _box(
+        self, source: Source, box: str, record: Fetched, there: Destination, *, dry: bool
+    ) -> None:
+        account, after = self._account, self._account.after
+        remotes = source.look(box)
+        new = [each for each in remotes if each.key not in record]
+        large = [each for each in new if 0 < account.size_limit < each.size]
+        for each in large:
+            self.summary.warnings.append(
+                f"left on the server: a message of {each.size} bytes (size_limit)"
+            )
+        wanted = [each for each in new if each not in large]
+        self.summary.waiting += len(wanted)
+        if dry:
+            return
+        if after.verb in ("delete", "move"):  # a fetch that died had no time for it
+            source.finish([each for each in remotes if each.key in record], after)
+        elif account.delete_after:
+            until = time.time() - account.delete_after
+            old = [e for e in remotes if e.key in record and record.time(e.key) < until]
+            source.finish(old, After("delete"))
+        for group in _groups(wanted):
+            taken = self._group(source, group, record, there)
+            source.finish(taken, after)
+        record.keep({each.key for each in remotes} if len(account.folders) == 1 else ())
+
+    def _group(
+        self, source: Source, group: Sequence[Remote], record: Fetched, there: Destination
+    ) -> list[Remote]:
+        """Retrieve messages and hand them over; return those that are safe here."""
+        taken: list[Remote] = []
+        try:
+            for remote, text in source.retrieve(group):
+                if isinstance(text, str):
+                    self._warn(remote, f"the server says: {text}")
+                    continue
+                with closing(text):
+                    why = there.take(digest(self._account.name, remote.key), text)
+                    if why:
+                        self._warn(remote, why)
+                        continue
+                    taken.append(remote)
+                    self._count(text)
+        finally:
+            # Also when the connection broke off: what came whole is here.
+            there.settle()
+            record.add([each.key for each in taken])
+            there.release()
+        return taken
+
+    def _count(self, text: Text) -> None:
+        summary = self.summary
+        summary.messages += 1
+        summary.size += text.size
+        self._progress(Progress(summary.messages, summary.size, summary.waiting))
+
+    def _warn(self, remote: Remote, words: str) -> None:
+        self.summary.warnings.append(f"message {remote.key}: {words}")
+
+    def _connected(self) -> Imap | Pop3:
+        """Return the server, greeted, secured and logged in at."""
+        account = self._account
+        hop = NextHop(account.server, account.port, mx=False)
+        home = "" if self._spool.system else self._user.home
+        login = secret.reveal(secret.of_account(account, home), hop)
+        talk = Talk(self._called())
+        make = Imap if account.protocol == "imap" else Pop3
+        try:
+            if account.wrapped:
+                talk.secure(self._tunnel())
+            source = make(talk)
+            if account.tls_security_level != "none" and not account.wrapped:
+                source.secure(self._tunnel())
+            source.log_in(login, account.sasl_mechanism_filter)
+        except tls.UntrustedError as error:
+            talk.close()
+            raise LostError("4.7.5", f"cannot trust {account.server}: {error}") from None
+        except OSError as error:
+            talk.close()
+            words = f"cannot start TLS with {account.server}: {error.strerror}"
+            raise LostError("4.7.5", words) from None
+        except BaseException:
+            talk.close()
+            raise
+        return source
+
+    def _called(self) -> Wire:
+        account = self._account
+        try:
+            found = socket.getaddrinfo(account.server, account.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            words = f"{account.server}: {error.strerror or error}"
+            raise LostError("4.4.3", words, "offline") from None
+        lost = LostError("4.4.3", f"{account.server} has no address")
+        for _, _, _, _, where in found:
+            try:
+                return call(account.server, str(where[0]), account.port, "", LIMIT)
+            except LostError as error:
+                lost = error
+        raise lost
+
+    def _tunnel(self) -> Tunnel:
+        account = self._account
+        names = ((tls.to_ascii(account.server),),) * (account.tls_security_level == "secure")
+        policy = tls.Policy(account.tls_security_level, account.wrapped, names)
+        try:
+            return Tunnel(self._config, policy, account.server)
+        except OSError as error:
+            raise ConfigError(f"cannot read smtp_tls_CAfile: {error.strerror}") from None
+
+
+class _Recorded:
+    """The digests of the messages that are recorded."""
+
+    def __init__(self, account: str, record: Fetched) -> None:
+        self._account = account
+        self._record = record
+        self._digests: set[str] | None = None
+
+    def __contains__(self, each: object) -> bool:
+        if self._digests is None:
+            self._digests = {digest(self._account, key) for key in self._record}
+        return each in self._digests
+
+
+def _records(spool: Spool, user: Identity) -> str:
+    """Return the directory of the records of a user."""
+    return f"{user.home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
+
+
+def _groups(remotes: Iterable[Remote]) -> Iterator[list[Remote]]:
+    """Yield messages in groups that are recorded together."""
+    group: list[Remote] = []
+    size = 0
+    for each in remotes:
+        if group and (len(group) == GROUP or size + each.size > GROUP_SIZE):
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += each.size
+    if group:
+        yield group

@@ -1,0 +1,114 @@
+"""Who fetches: each user their own mail; root, for each account, as the user who gets it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from pymail import child
+from pymail.account import Account
+from pymail.config import Config
+from pymail.errors import ConfigError, MailError, PermError, TempError, UsageError
+from pymail.fetch import Fetch, Progress, Summary
+from pymail.identity import Identity, lookup
+from pymail.paths import home
+from pymail.settings import nearest
+from pymail.spool import Spool
+from pymail.users import user_of
+
+PATIENCE = 3600
+"""Seconds that the fetch of one account may take where root has it done."""
+
+_KINDS = {kind.__name__: kind for kind in (ConfigError, PermError, TempError)}
+
+
+def chosen(config: Config, names: Sequence[str]) -> Iterable[Account]:
+    """Return the accounts of these names, or all.  UsageError, or ConfigError without any."""
+    accounts = config.accounts
+    for name in names:
+        if name not in accounts:
+            raise UsageError(f"unknown account {name}{nearest(name, accounts)}")
+    if not accounts:
+        raise ConfigError("cannot fetch: the configuration has no [fetch.NAME], see pymail.toml(5)")
+    return [accounts[name] for name in names] or list(accounts.values())
+
+
+def fetch(
+    account: Account, config: Config, spool: Spool, *, dry: bool, said: bool
+) -> Iterator[str]:
+    """Fetch an account; yield what a person wants to read.  MailError."""
+    if spool.system and os.geteuid() == 0:
+        yield from _as_user(account, config, spool, dry=dry, said=said)
+        return
+    own = user_of(os.getuid())
+    user = Identity(own.name, os.getuid(), os.getgid(), home(os.getuid()), "")
+    show = _Meter(account.name) if sys.stderr.isatty() else None
+    work = Fetch(account, config, spool, user, show or (lambda _: None))
+    try:
+        yield from _told(account, work.run(dry=dry), dry=dry, said=said)
+    finally:
+        if show:
+            show.end()
+
+
+def _as_user(
+    account: Account, config: Config, spool: Spool, *, dry: bool, said: bool
+) -> Iterator[str]:
+    """Have the user who gets the mail fetch it: root speaks with no server."""
+    user = lookup(account.to) if account.to else None
+    if user is None or user.uid == 0:
+        raise ConfigError(
+            f"cannot fetch {account.name}: set `to` to the user who gets the mail,"
+            f" in [fetch.{account.name}] of {account.place}"
+        )
+    owner = user
+
+    def work() -> list[str]:
+        try:
+            summary = Fetch(account, config, spool, owner).run(dry=dry)
+        except MailError as error:
+            return [type(error).__name__, str(error)]
+        return ["", *_told(account, summary, dry=dry, said=said)]
+
+    try:
+        kind, *lines = child.ask(owner, work, PATIENCE)
+    except OSError as error:
+        raise TempError(f"cannot fetch {account.name}: {error.strerror}") from None
+    if kind:
+        raise _KINDS.get(kind, TempError)(lines[0])
+    yield from lines
+
+
+def _told(account: Account, summary: Summary, *, dry: bool, said: bool) -> Iterator[str]:
+    for warning in summary.warnings:
+        yield f"{account.name}: {warning}"
+    if dry:
+        yield f"{account.name}: {summary.waiting} to fetch"
+    elif said:
+        yield f"{account.name}: {summary.messages} fetched, {summary.size} bytes"
+
+
+class _Meter:
+    """A line on the terminal that says how far it is."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._begun = time.monotonic()
+        self._shown = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it, a few times a second."""
+        now = time.monotonic()
+        if now - self._shown > 0.2 or progress.done == progress.all:
+            self._shown = now
+            rate = progress.size / max(now - self._begun, 0.001)
+            sys.stderr.write(
+                f"\r{self._name}: {progress.done} of {progress.all},"
+                f" {progress.size / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s \x1b[K"
+            )
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._shown:
+            sys.stderr.write("\n")

@@ -1,0 +1,84 @@
+"""Where mail is fetched from: POP3, IMAP.
+
+A source is a conversation with one server, logged in, over which messages come as they are:
+bytes, with LF line ends.  LostError ends it.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from pymail.account import After
+
+__all__ = ["After", "Remote", "Source", "Text"]
+
+_IN_MEMORY = 1 << 20
+
+
+class Remote(NamedTuple):
+    """A message on a server.
+
+    key     names it for as long as the account is there; no blank, no line end
+    number  what the server calls it in this conversation
+    size    bytes, as the server says
+    """
+
+    key: str
+    number: int
+    size: int
+
+
+class Text:
+    """A message as it came; a large one is in a file without a name."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 -- see close()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+        self.size += len(data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield it from its beginning, in pieces of at most 1 MiB."""
+        self._file.seek(0)
+        while piece := self._file.read(_IN_MEMORY):
+            yield piece
+
+    def fileno(self) -> int:
+        """Return the descriptor of its file, written out."""
+        self._file.flush()
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Forget it."""
+        self._file.close()
+
+
+class Source(Protocol):
+    """A server that we are logged in at."""
+
+    def boxes(self) -> Sequence[str]:
+        """Return what there is to look in."""
+        ...
+
+    def look(self, box: str) -> list[Remote]:
+        """Turn to `box` and return what is in it, the oldest first."""
+        ...
+
+    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield each message, or the words in which the server refuses it."""
+        ...
+
+    def finish(self, remotes: Sequence[Remote], after: After) -> None:
+        """Do to messages what is to be done when they are safe here."""
+        ...
+
+    def close(self) -> None:
+        """Break off."""
+        ...
+
+    def quit(self) -> None:
+        """Part in peace: what was deleted is gone then."""
+        ...

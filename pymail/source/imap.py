@@ -1,0 +1,260 @@
+"""IMAP (RFC 3501): messages by folder, UIDVALIDITY and UID; many in one FETCH."""
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+
+from pymail.source import After, Remote, Text
+from pymail.source.login import choose, prove, refused
+from pymail.source.talk import Lines, Talk, words
+from pymail.transport import Login
+from pymail.transport.wire import LostError, Tunnel
+
+MOST_LITERAL = 1 << 20
+"""Bytes of a literal that is no message."""
+
+_LITERAL = re.compile(rb"\{(\d{1,10})\}\Z")
+_UID = re.compile(rb"[( ]UID (\d{1,10})(?=[ )])")
+_SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d{1,12})(?=[ )])")
+_EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
+_VALIDITY = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
+_QUOTED = re.compile(rb'[( ]BODY\[\] (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
+
+
+class Response:
+    """An untagged response: its text, and the message in it where there is one."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.message: Text | None = None
+
+
+class Imap:
+    """An IMAP server that greets us over `talk`."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._count = 0
+        self._final = b""
+        self._able: frozenset[str] = frozenset()
+        self._validity = ""
+        self._box = ""
+        greeting = talk.line("greeting")
+        if greeting[:9].upper() == b"* PREAUTH" and not talk.secret:
+            # Who is logged in already cannot ask for TLS any more (CVE-2020-12398).
+            raise LostError("4.7.0", f"host {talk.host} leaves no room for TLS")
+        if greeting[:4].upper() != b"* OK":
+            raise LostError("4.3.2", f"host {talk.host} refused to talk: {words(greeting)}")
+        self._ask_capabilities()
+
+    def secure(self, tunnel: Tunnel) -> None:
+        """Go over to TLS.  LostError where that is not offered."""
+        if not self._ask("STARTTLS") or not self._talk.idle:
+            said = words(self._final)
+            raise LostError("4.7.4", f"host {self._talk.host} does not begin TLS: {said}")
+        self._talk.secure(tunnel)
+        self._ask_capabilities()
+
+    def log_in(self, login: Login, only: Sequence[str]) -> None:
+        """Say who we are, the strongest way that there is."""
+        host = self._talk.host
+        offered = [each[5:] for each in sorted(self._able) if each.startswith("AUTH=")]
+        mechanism = choose(host, offered, login, only)
+        if mechanism:
+            tag = self._tag()
+            name = mechanism.name
+            good = prove(host, mechanism, lambda line: self._authenticate(tag, name, line))
+        elif "LOGINDISABLED" in self._able:
+            raise LostError("4.7.0", f"host {host} takes no login that we know")
+        else:
+            good = self._ask("LOGIN", _quoted(login.user), _quoted(login.password))
+        if not good:
+            later = b"[UNAVAILABLE]" in self._final or b"[INUSE]" in self._final
+            fault = mechanism.fault if mechanism else ""
+            raise refused(host, login, words(self._final), fault=fault, later=later)
+        self._ask_capabilities()
+
+    def boxes(self) -> Sequence[str]:
+        """Return the folder that everybody has."""
+        return ("INBOX",)
+
+    def look(self, box: str) -> list[Remote]:
+        """Turn to a folder and return what is in it."""
+        exists, self._validity, self._box = 0, "", box
+        for response in self._said("SELECT", _quoted(_encoded(box))):
+            if match := _EXISTS.match(response.text):
+                exists = int(match[1])
+            if match := _VALIDITY.match(response.text):
+                self._validity = match[1].decode()
+        if not self._good():
+            said = words(self._final)
+            raise LostError("4.5.0", f"host {self._talk.host}: cannot open folder {box}: {said}")
+        if not self._validity:
+            raise LostError("4.5.0", f"host {self._talk.host}: folder {box} has no UIDVALIDITY")
+        found: dict[int, int] = {}
+        for response in self._said("UID", "FETCH", "1:*", "(UID RFC822.SIZE)") if exists else ():
+            uid, size = _UID.search(response.text), _SIZE.search(response.text)
+            if uid and size:
+                found[int(uid[1])] = int(size[1])
+        prefix = "".join(c if "!" <= c <= "~" and c != "%" else f"%{ord(c):X};" for c in box)
+        return [
+            Remote(f"{prefix}:{self._validity}:{uid}", uid, found[uid]) for uid in sorted(found)
+        ]
+
+    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield each message, or the words in which the server refuses it."""
+        waiting = {each.number: each for each in remotes}
+        yield from self._fetched(waiting)
+        if len(remotes) > 1:
+            # One that the server cannot give spoils the answer for those behind it.
+            for each in list(waiting.values()):
+                one = {each.number: each}
+                yield from self._fetched(one)
+                if not one:
+                    del waiting[each.number]
+        for each in waiting.values():
+            yield each, words(self._final)
+
+    def finish(self, remotes: Sequence[Remote], after: After) -> None:
+        """Flag, delete or move messages of the folder that was looked at."""
+        if not remotes or after.verb == "keep":
+            return
+        uids = _set([each.number for each in remotes])
+        verb = after.verb
+        if verb == "move":
+            folder = _quoted(_encoded(after.folder))
+            moves = "MOVE" in self._able
+            if not self._ask("UID", "MOVE" if moves else "COPY", uids, folder):
+                said = words(self._final)
+                words_ = f"cannot move messages to folder {after.folder}: {said}"
+                raise LostError("4.5.0", f"host {self._talk.host}: {words_}")
+            if moves:
+                return
+        flag = "\\Seen" if verb == "seen" else "\\Deleted"
+        if not self._ask("UID", "STORE", uids, "+FLAGS.SILENT", f"({flag})"):
+            said = words(self._final)
+            raise LostError("4.5.0", f"host {self._talk.host}: cannot flag messages: {said}")
+        if verb != "seen":
+            self._ask(*(("UID", "EXPUNGE", uids) if "UIDPLUS" in self._able else ("EXPUNGE",)))
+
+    def close(self) -> None:
+        """Break off."""
+        self._talk.close()
+
+    def quit(self) -> None:
+        """Part in peace."""
+        try:
+            self._ask("LOGOUT")
+        finally:
+            self._talk.close()
+
+    def _fetched(self, waiting: dict[int, Remote]) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield messages, each of which waits no more."""
+        for response in self._said("UID", "FETCH", _set(sorted(waiting)), "(UID BODY.PEEK[])"):
+            uid = _UID.search(response.text)
+            text = response.message
+            if uid and text is None and (quoted := _QUOTED.search(response.text)):
+                lines = Lines()
+                lines.write(re.sub(rb"\\(.)", rb"\1", quoted[1] or b""))
+                text = lines.done()
+            remote = waiting.pop(int(uid[1]), None) if uid and text is not None else None
+            if remote is not None and text is not None:
+                yield remote, text
+            elif text is not None:
+                text.close()  # nobody asked for it
+
+    def _ask_capabilities(self) -> None:
+        found: list[str] = []
+        for response in self._said("CAPABILITY"):
+            if response.text[:13].upper() == b"* CAPABILITY ":
+                found += response.text[13:].decode("ascii", "replace").upper().split()
+        self._able = frozenset(found)
+
+    def _ask(self, *line: str) -> bool:
+        """Say a command and wait for its end; say whether that was a yes."""
+        for response in self._said(*line):
+            if response.message:
+                response.message.close()
+        return self._good()
+
+    def _good(self) -> bool:
+        return self._final[:2].upper() == b"OK"
+
+    def _tag(self) -> bytes:
+        self._count += 1
+        return b"a%d" % self._count
+
+    def _said(self, *line: str) -> Iterator[Response]:
+        """Say a command; yield what is answered, and keep its end in `_final`."""
+        tag, what = self._tag(), line[0] if line[0] != "UID" else line[1]
+        text = " ".join(line)
+        if any(c in text for c in "\r\n\0"):
+            raise LostError("4.3.5", f"cannot say a control character to {self._talk.host}")
+        data = text.encode("utf-8", "surrogateescape")
+        self._talk.say(tag + b" " + data + b"\r\n", what)
+        while True:
+            response = self._response(f"the answer to {what}")
+            if response.text.startswith(tag + b" "):
+                self._final = response.text[len(tag) + 1 :]
+                return
+            if response.text[:5].upper() == b"* BYE" and line[0] != "LOGOUT":
+                raise LostError("4.3.2", f"host {self._talk.host}: {words(response.text[2:])}")
+            yield response
+
+    def _response(self, what: str) -> Response:
+        """Return the next response, with its literals; that of BODY[] is a message."""
+        response = Response()
+        while True:
+            line = self._talk.line(what)
+            response.text += line
+            literal = _LITERAL.search(line)
+            if not literal:
+                return response
+            size = int(literal[1])
+            pieces = self._talk.exactly(size, what)
+            if response.text[: len(response.text) - len(literal[0])].endswith(b"BODY[] "):
+                lines = Lines()
+                for piece in pieces:
+                    lines.write(piece)
+                response.message = lines.done()
+                response.text += b" "
+            elif size + len(response.text) > MOST_LITERAL:
+                raise LostError("4.5.0", f"host {self._talk.host}: too much in {what}")
+            else:
+                response.text += b"".join(pieces)
+
+    def _authenticate(self, tag: bytes, name: str, line: str | None) -> tuple[bytes | None, bool]:
+        begin = tag + b" AUTHENTICATE " + name.encode()
+        self._talk.say((begin if line is None else line.encode()) + b"\r\n", "AUTHENTICATE")
+        while True:
+            text = self._response("the answer to AUTHENTICATE").text
+            if text.startswith(b"+"):
+                return text[2:], False
+            if text.startswith(tag + b" "):
+                self._final = text[len(tag) + 1 :]
+                return None, self._good()
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _encoded(folder: str) -> str:
+    """Return the name of a folder as IMAP writes it (RFC 3501 5.1.3)."""
+
+    def shifted(match: re.Match[str]) -> str:
+        text = base64.b64encode(match[0].encode("utf-16-be"), b"+,")
+        return "&" + text.decode().rstrip("=") + "-"
+
+    return re.sub(r"[^\x20-\x7e]+", shifted, folder.replace("&", "&-"))
+
+
+def _set(uids: Sequence[int]) -> str:
+    """Return a set of UIDs as IMAP writes it: 1:3,7."""
+    ranges: list[list[int]] = []
+    for uid in uids:
+        if ranges and uid == ranges[-1][1] + 1:
+            ranges[-1][1] = uid
+        else:
+            ranges.append([uid, uid])
+    return ",".join(f"{a}:{b}" if a < b else str(a) for a, b in ranges)

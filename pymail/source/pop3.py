@@ -1,0 +1,145 @@
+"""POP3 (RFC 1939, 2449, 2595, 5034): messages by their UIDL; RETR sent ahead where it may be."""
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import md5
+
+from pymail.source import After, Remote, Text
+from pymail.source.login import choose, prove, refused
+from pymail.source.talk import Lines, Talk, words
+from pymail.transport import Login
+from pymail.transport.wire import LostError, Tunnel
+
+AHEAD = 50
+"""Commands that wait for their answers."""
+
+
+class Pop3:
+    """A POP3 server that greets us over `talk`."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._said = b""
+        greeting = self._answer("greeting")
+        stamp = re.search(rb"<[\x21-\x3b\x3d\x3f-\x7e]+@[\x21-\x3b\x3d\x3f-\x7e]+>", greeting)
+        self._stamp = stamp[0] if stamp else b""
+        self._able = self._capabilities()
+
+    def secure(self, tunnel: Tunnel) -> None:
+        """Go over to TLS.  LostError where that is not offered."""
+        reply = self._ask("STLS")
+        if not reply.startswith(b"+OK") or not self._talk.idle:
+            raise LostError("4.7.4", f"host {self._talk.host} does not begin TLS: {words(reply)}")
+        self._talk.secure(tunnel)
+        self._able = self._capabilities()
+
+    def log_in(self, login: Login, only: Sequence[str]) -> None:
+        """Say who we are, the strongest way that there is."""
+        host = self._talk.host
+        mechanism = choose(host, self._able.get("SASL", "").split(), login, only)
+        if mechanism and (only or mechanism.name not in ("PLAIN", "LOGIN")):
+            good = prove(host, mechanism, lambda line: self._auth(mechanism.name, line))
+        elif self._stamp and not self._talk.secret:
+            # MD5 is better than the password itself, and no more than that.
+            text = self._stamp + login.password.encode("utf-8", "surrogateescape")
+            digest = md5(text, usedforsecurity=False).hexdigest()
+            good = self._ask(f"APOP {login.user} {digest}", "APOP").startswith(b"+OK")
+        else:
+            good = self._ask(f"USER {login.user}", "USER").startswith(b"+OK")
+            good = good and self._ask(f"PASS {login.password}", "PASS").startswith(b"+OK")
+        if not good:
+            later = re.match(rb"-ERR \[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]", self._said)
+            fault = mechanism.fault if mechanism else ""
+            raise refused(host, login, words(self._said), fault=fault, later=bool(later))
+        self._able = self._capabilities() or self._able
+
+    def boxes(self) -> Sequence[str]:
+        """Return the one that there is."""
+        return ("",)
+
+    def look(self, box: str) -> list[Remote]:
+        """Return what is in it."""
+        del box
+        sizes = dict(self._listed("LIST"))
+        found = []
+        for number, uid in self._listed("UIDL"):
+            size = sizes.get(number, b"0")
+            key = uid.decode("ascii", "backslashreplace")
+            found.append(Remote(key, number, int(size) if size.isdigit() else 0))
+        return found
+
+    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield each message, or the words in which the server refuses it."""
+        ahead = AHEAD if "PIPELINING" in self._able else 1
+        for start in range(0, len(remotes), ahead):
+            group = remotes[start : start + ahead]
+            self._talk.say(b"".join(b"RETR %d\r\n" % each.number for each in group), "RETR")
+            for each in group:
+                reply = self._talk.line("the answer to RETR")
+                if reply.startswith(b"+OK"):
+                    lines = Lines()
+                    for piece in self._talk.until_dot("a message"):
+                        lines.write(piece)
+                    yield each, lines.done()
+                else:
+                    yield each, words(reply)
+
+    def finish(self, remotes: Sequence[Remote], after: After) -> None:
+        """Mark messages as deleted; quit() deletes them."""
+        if after.verb != "delete" or not remotes:
+            return
+        ahead = AHEAD if "PIPELINING" in self._able else 1
+        for start in range(0, len(remotes), ahead):
+            group = remotes[start : start + ahead]
+            self._talk.say(b"".join(b"DELE %d\r\n" % each.number for each in group), "DELE")
+            for _ in group:
+                # A message that is gone already is no fault.
+                self._talk.line("the answer to DELE")
+
+    def close(self) -> None:
+        """Break off."""
+        self._talk.close()
+
+    def quit(self) -> None:
+        """Part; without this the server deletes nothing."""
+        try:
+            self._ask("QUIT")
+        finally:
+            self._talk.close()
+
+    def _capabilities(self) -> dict[str, str]:
+        """Return what the server says that it can, by its first word."""
+        if not self._ask("CAPA").startswith(b"+OK"):
+            return {}
+        lines = b"".join(self._talk.until_dot("the answer to CAPA")).decode("ascii", "replace")
+        found = (line.partition(" ") for line in lines.upper().splitlines())
+        return {name: rest for name, _, rest in found}
+
+    def _listed(self, command: str) -> Iterator[tuple[int, bytes]]:
+        reply = self._ask(command)
+        if not reply.startswith(b"+OK"):
+            said = words(reply)
+            raise LostError("4.5.0", f"host {self._talk.host} refuses {command}: {said}")
+        for line in b"".join(self._talk.until_dot(f"the answer to {command}")).split(b"\r\n"):
+            number, _, rest = line.partition(b" ")
+            if number.isdigit() and len(number) < 12 and rest:
+                yield int(number), rest.split()[0]
+
+    def _auth(self, name: str, line: str | None) -> tuple[bytes | None, bool]:
+        reply = self._ask(f"AUTH {name}" if line is None else line, "AUTH")
+        asks = reply.startswith(b"+ ") or reply == b"+"
+        return reply[2:] if asks else None, reply.startswith(b"+OK")
+
+    def _ask(self, line: str, what: str = "") -> bytes:
+        """Say a line and return the first line of the answer."""
+        if any(c in line for c in "\r\n\0"):
+            raise LostError("4.3.5", f"cannot say a control character to {self._talk.host}")
+        self._talk.say(line.encode("utf-8", "surrogateescape") + b"\r\n", what or line)
+        self._said = self._talk.line(f"the answer to {what or line}")
+        return self._said
+
+    def _answer(self, what: str) -> bytes:
+        reply = self._talk.line(what)
+        if not reply.startswith(b"+OK"):
+            raise LostError("4.3.2", f"host {self._talk.host} refused to talk: {words(reply)}")
+        return reply

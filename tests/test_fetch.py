@@ -1,0 +1,295 @@
+"""pymail fetch from a real Dovecot: every way in, every destination, and nothing twice."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from authority import Authority
+from harness import Box, argv
+from mailstores import PASSWORD, USER, Store, dovecot
+
+WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
+LETTERS = [
+    b"From: a@x.org\nSubject: one\n\ntext\n",
+    "From: b@x.org\nSubject: письмо\n\nкои8 \u0000 текст\n".encode("koi8-r", "replace"),
+    b"Subject: dots\n\n.\n..\n...x\n.\n",
+    b"Subject: binary\n\n\x00\xff\x80 a lone \r in it\nFrom here\n" + b"x" * 5000 + b"\nend",
+    b"no header at all\n",
+    b"Subject: empty\n\n",
+]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def store(tmp_path: Path, authority: Authority) -> Iterator[Store]:
+    with dovecot(tmp_path / "dovecot", authority.pem("good", "127.0.0.1", "localhost")) as server:
+        yield server
+
+
+@pytest.fixture
+def account(box: Box, store: Store, authority: Authority):
+    def configured(way: str, *lines: str, password: str = PASSWORD) -> None:
+        name, _, start = way.partition("+")
+        wrapped = name.endswith("s")
+        level = "secure" if wrapped or start else "none"
+        text = [
+            f"smtp_tls_CAfile = '{authority.file}'",
+            "[fetch.isp]",
+            f"protocol = '{name.removesuffix('s')}'",
+            "server = 'localhost'",
+            f"port = {store.ports[name]}",
+            f"user = '{USER}'",
+            f"password = '{password}'",
+            f"tls_security_level = '{level}'",
+            f"tls_wrappermode = {str(wrapped).lower()}",
+            *lines,
+        ]
+        box.config("".join(f"{line}\n" for line in text))
+        box.config_file.chmod(0o600)
+
+    return configured
+
+
+def served(letter: bytes, way: str) -> bytes:
+    """Return a letter as Dovecot serves it: in IMAP no NUL (RFC 3501 4.3), in POP3 whole lines."""
+    if way.startswith("imap"):
+        return letter.replace(b"\0", b"\x80")
+    return letter if letter.endswith(b"\n") else letter + b"\n"
+
+
+def inbox(box: Box, name: str = "Maildir") -> list[bytes]:
+    return sorted(path.read_bytes() for path in (box.home / name).glob("new/*"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_mail_comes_as_it_lies_on_the_server_and_once(box: Box, store: Store, account, way):
+    account(way, "maildir = '~/Maildir'")
+    store.put(*LETTERS)
+    done = box.run("pymail", "fetch", "-v")
+    assert (done.returncode, done.stderr) == (0, b"")
+    served_ = sorted(served(each, way) for each in LETTERS)
+    assert inbox(box) == served_
+    assert box.run("pymail", "fetch", "-v").stdout == b"isp: 0 fetched, 0 bytes\n"
+    store.put(b"Subject: new\n\ntext\n")
+    assert box.run("pymail", "fetch").stdout == b""
+    assert inbox(box) == sorted([*served_, b"Subject: new\n\ntext\n"])
+    assert len(store.letters()) == len(LETTERS) + 1
+
+
+def numbers(letters: list[bytes]) -> Counter[int]:
+    return Counter(int(re.search(rb"^Subject: (\d+)$", text, re.MULTILINE)[1]) for text in letters)
+
+
+@pytest.mark.parametrize("destination", ["maildir", "queue"])
+@pytest.mark.parametrize("way", ["imaps", "pop3s"])
+def test_killed_at_random_every_message_comes_once(
+    box: Box,
+    store: Store,
+    account,
+    way: str,
+    destination: str,
+    whole: bool,  # noqa: FBT001
+):
+    count, kills = (1000, 20) if whole else (150, 6)
+    line = "maildir = '~/Maildir'" if destination == "maildir" else ""
+    account(way, line, "after_fetch = 'delete'")
+    text = b"".join(bytes([n]) * 20 + b"\n" for n in range(128, 256))
+    letters = [b"Subject: %d\n\n" % n + text for n in range(count)]
+    began = time.monotonic()
+    assert box.run("pymail", "fetch").returncode == 0
+    empty = time.monotonic() - began
+    chance = random.Random(1)
+    cut_short = 0
+    for number in range(kills):
+        store.put(*letters[number * count // kills : (number + 1) * count // kills])
+        process = subprocess.Popen(argv("pymail", "fetch"), env=box.env, stderr=subprocess.PIPE)
+        try:
+            process.wait(empty * chance.uniform(0.6, 1.2))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        _, said = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), said
+        cut_short += process.returncode != 0
+    print(f"{cut_short} of {kills} killed before their end")
+    deadline = time.monotonic() + 60
+    while store.letters() and time.monotonic() < deadline:
+        done = box.run("pymail", "fetch")  # Dovecot may still hold a mailbox of the dead
+        assert done.returncode in (0, 75, 77), done.stderr
+    if destination == "queue":
+        box.flush()
+        found = [path.read_bytes() for path in (box.home / "Maildir").glob("new/*")]
+        assert numbers(found) == dict.fromkeys(range(count), 1)
+        assert sorted(each.partition(b"\n\n")[2] for each in found) == [text] * count
+    else:
+        assert inbox(box) == sorted(letters)
+    assert not list((box.home / "Maildir" / "tmp").iterdir())
+    assert box.queue() == []
+
+
+def test_mail_for_a_user_goes_the_way_of_local_mail(box: Box, store: Store, account):
+    account("imaps")
+    (box.home / ".forward").write_text(f"|cat > {box.home}/got\n")
+    store.put(LETTERS[0])
+    assert box.run("pymail", "fetch").returncode == 0
+    (queued,) = box.run("mailq", "-j").stdout.splitlines()
+    assert json.loads(queued)["sender"] in ("", "MAILER-DAEMON")
+    box.flush()
+    assert LETTERS[0] in (box.home / "got").read_bytes()
+
+
+@pytest.mark.parametrize("way", ["imaps", "pop3s"])
+def test_a_program_gets_each_message_until_it_says_yes(box: Box, store: Store, account, way):
+    filter_ = box.home / "filter"
+    filter_.write_text(f"#!/bin/sh\ncat >> {box.home}/got; exit $(cat {box.home}/status)\n")
+    filter_.chmod(0o755)
+    account(way, f"mda = '{filter_} %T'", "after_fetch = 'delete'")
+    store.put(LETTERS[0])
+    (box.home / "status").write_text("75")
+    done = box.run("pymail", "fetch")
+    assert done.stdout.startswith(b"isp: message ")
+    assert len(store.letters()) == 1
+    (box.home / "status").write_text("0")
+    assert box.run("pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
+    assert store.letters() == []
+    assert (box.home / "got").read_bytes().count(LETTERS[0]) == 2
+
+
+def test_messages_are_kept_flagged_moved_or_deleted(box: Box, store: Store, account):
+    account("imaps", "maildir = '~/Maildir'", "after_fetch = 'seen'")
+    store.put(*LETTERS[:2])
+    assert box.run("pymail", "fetch").returncode == 0
+    assert store.flags() == ["S", "S"]
+    account("imaps", "maildir = '~/Maildir'", "after_fetch = 'move Архив'")
+    store.put(folder="&BBAEQARFBDgEMg-")
+    assert box.run("pymail", "fetch").returncode == 0
+    assert store.letters() == []
+    assert len(list((store.root / "mail" / USER / ".&BBAEQARFBDgEMg-").glob("cur/*"))) == 2
+    assert len(inbox(box)) == 2
+
+
+@pytest.mark.parametrize("way", ["imaps", "pop3s"])
+def test_what_is_kept_is_deleted_when_it_is_old(box: Box, store: Store, account, way):
+    account(way, "maildir = '~/Maildir'", "delete_after = '1d'")
+    store.put(*LETTERS[:3])
+    assert box.run("pymail", "fetch").returncode == 0
+    assert len(store.letters()) == 3
+    record = box.spool / "fetch" / "isp"
+    first, *rest = record.read_text().splitlines()
+    record.write_text("\n".join([f"1000 {first.split()[1]}", *rest, ""]))
+    assert box.run("pymail", "fetch").returncode == 0
+    assert len(store.letters()) == 2
+    assert len(inbox(box)) == 3
+
+
+def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):
+    account("pop3s", "maildir = '~/Maildir'", "size_limit = 1000", "after_fetch = 'delete'")
+    store.put(LETTERS[0], LETTERS[3])
+    done = box.run("pymail", "fetch")
+    assert done.stdout.startswith(b"isp: left on the server: a message of 50")
+    assert store.letters() == [LETTERS[3]]
+
+
+def test_several_folders_are_looked_into(box: Box, store: Store, account):
+    account("imaps", "maildir = '~/Maildir'", "folders = ['INBOX', 'Рассылки']")
+    store.put(LETTERS[0])
+    store.put(LETTERS[2], folder="&BCAEMARBBEEESwQ7BDoEOA-")
+    assert box.run("pymail", "fetch", "isp").returncode == 0
+    assert box.run("pymail", "fetch", "isp").returncode == 0
+    assert inbox(box) == sorted([LETTERS[0], LETTERS[2]])
+
+
+def test_a_box_for_many_goes_to_those_that_its_header_names(box: Box, store: Store, account):
+    account("imaps", "envelope_header = 'X-Original-To'", "domains = ['home.example']")
+    store.put(
+        b"X-Original-To: ann@home.example\nSubject: s\n\nx\n",
+        b"X-Original-To: ann@elsewhere.example\nSubject: s\n\nx\n",
+        b"X-Original-To: Bob@HOME.example\nX-Original-To: ann@home.example\n\nx\n",
+    )
+    assert box.run("pymail", "fetch").returncode == 0
+    lines = [json.loads(line) for line in box.run("mailq", "-j").stdout.splitlines()]
+    found = sorted(sorted(r["address"] for r in line["recipients"]) for line in lines)
+    names = [[address.partition("@")[0] for address in each] for each in found]
+    assert names == sorted([["ann"], [box.user], ["Bob", "ann"]])
+
+
+def test_a_wrong_password_is_told_and_not_the_password(box: Box, store: Store, account):
+    for way in ("imaps", "pop3s"):
+        account(way, password="top-secret-word")
+        done = box.run("pymail", "fetch")
+        assert done.returncode == 77
+        assert b"cannot log in at localhost[127.0.0.1] as joe" in done.stderr
+        assert b"top-secret-word" not in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("way", WAYS[1:3] + WAYS[4:])
+def test_a_server_that_cannot_be_trusted_hears_no_password(
+    box: Box, store: Store, account, way: str, tmp_path: Path
+):
+    account(way)
+    other = Authority(tmp_path)
+    text = box.config_file.read_text()
+    box.config(re.sub("smtp_tls_CAfile = .*", f"smtp_tls_CAfile = '{other.file}'", text))
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 75
+    assert b"cannot trust localhost" in done.stderr
+    assert "Login" not in store.log()
+
+
+def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, account):
+    account("imaps")
+    box.config_file.chmod(0o644)
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 78
+    assert b"others may read it: chmod 600" in done.stderr
+
+
+def test_a_dry_run_only_counts(box: Box, store: Store, account):
+    account("imaps", "after_fetch = 'delete'")
+    store.put(*LETTERS)
+    assert box.run("pymail", "fetch", "-n").stdout == b"isp: 6 to fetch\n"
+    assert len(store.letters()) == 6
+    assert box.queue() == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("server = 'x'", "user is missing"),
+        (
+            "server = 'x'\nuser = 'y'\nfolder = 'z'",
+            "unknown setting folder (did you mean folders?)",
+        ),
+        ("server = 'x'\nuser = 'y'\nmda = 'z'\nto = 'a'", "to and mda exclude each other"),
+        ("server = 'x'\nuser = 'y'\nprotocol = 'imap4'", 'protocol "imap4" is not imap or pop3'),
+        ("server = 'x'\nuser = 'y'\nprotocol = 'pop3'\nafter_fetch = 'seen'", "with POP3"),
+    ],
+)
+def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
+    box.config(f"[fetch.isp]\n{lines}\n")
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 78
+    assert "[fetch.isp]: " in done.stderr.decode()
+    assert words in done.stderr.decode()
+
+
+def test_two_fetches_of_an_account_do_not_meet(box: Box, store: Store, account):
+    account("imaps", "mda = 'sleep 2; cat >/dev/null'")
+    store.put(LETTERS[0])
+    first = subprocess.Popen(argv("pymail", "fetch"), env=box.env)
+    time.sleep(1.2)
+    done = box.run("pymail", "fetch")
+    assert first.wait(20) == 0
+    assert done.returncode == 75
+    assert b"another fetch of it is running" in done.stderr
