@@ -14,6 +14,7 @@ from harness import BIN, ROOT, Box, needs
 from machine import Machine, programs
 
 from pymail import errors
+from pymail.account import ROWS as ACCOUNT
 from pymail.cli import sendmail
 from pymail.config import SETTINGS
 
@@ -231,8 +232,13 @@ def test_every_setting_stands_in_the_manual_of_the_configuration(name: str) -> N
     assert re.search(rf"^\.It (?:Va|Ic|Sy|Cm|Li) {name}\b", source, re.MULTILINE)
 
 
+def test_everything_of_an_account_stands_there_too() -> None:
+    source = (MAN / "pymail.toml.5").read_text().partition(".Sh ACCOUNTS")[2]
+    assert re.findall(r"^\.It Ic ([a-z_]+) Pq", source, re.MULTILINE) == list(ACCOUNT)
+
+
 def test_the_manual_of_the_configuration_speaks_of_no_setting_that_is_not_there() -> None:
-    source = (MAN / "pymail.toml.5").read_text()
+    source = (MAN / "pymail.toml.5").read_text().partition(".Sh ACCOUNTS")[0]
     known = set(SETTINGS)
     for name in re.findall(r"^\.It (?:Va|Ic|Sy|Cm|Li) ([a-z_]+)\b", source, re.MULTILINE):
         assert name in known

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from authority import Authority
 from harness import Box, argv
+from machine import Machine
 from mailstores import PASSWORD, USER, Store, dovecot
 
 WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
@@ -258,6 +259,7 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
 def test_a_dry_run_only_counts(box: Box, store: Store, account):
     account("imaps", "after_fetch = 'delete'")
     store.put(*LETTERS)
+    assert box.run("pymail", "fetch", "--list").stdout == b"isp\n"
     assert box.run("pymail", "fetch", "-n").stdout == b"isp: 6 to fetch\n"
     assert len(store.letters()) == 6
     assert box.queue() == []
@@ -293,3 +295,37 @@ def test_two_fetches_of_an_account_do_not_meet(box: Box, store: Store, account):
     assert first.wait(20) == 0
     assert done.returncode == 75
     assert b"another fetch of it is running" in done.stderr
+
+
+def test_root_has_the_mail_fetched_by_who_gets_it(
+    machine: Machine, store: Store, authority: Authority
+):
+    trusted = Path("/etc/ssl/fetch-ca.pem")
+    trusted.write_bytes(authority.file.read_bytes())
+    machine.config(
+        f"smtp_tls_CAfile = '{trusted}'\n[fetch.isp]\nserver = 'localhost'\nuser = '{USER}'\n"
+        f"port = {store.ports['imaps']}\nto = 'alice'\npassword = '{PASSWORD}'\n"
+        "after_fetch = 'delete'\n"
+    )
+    Path("/etc/pymail/config.toml").chmod(0o600)
+    store.put(*LETTERS[:3])
+    done = machine.run("root", "pymail", "fetch", "-v")
+    assert done.stdout == b"isp: 3 fetched, %d bytes\n" % sum(map(len, LETTERS[:3]))
+    assert store.letters() == []
+    machine.flush()
+    home = machine.home("alice")
+    found = list((home / "Maildir" / "new").iterdir())
+    assert {path.stat().st_uid for path in found} == {home.stat().st_uid}
+    bodies = sorted(path.read_bytes().partition(b"\n\n")[2] for path in found)
+    assert bodies == sorted(served(x, "imaps").partition(b"\n\n")[2] for x in LETTERS[:3])
+    record = home / ".local/state/pymail/fetch/isp"
+    assert record.stat().st_uid == home.stat().st_uid
+    assert len(record.read_text().splitlines()) == 3
+
+
+def test_root_fetches_nothing_for_nobody_or_for_root(machine: Machine):
+    for to in ("", "to = 'root'\n", "to = 'nosuch'\n"):
+        machine.config(f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\n{to}")
+        done = machine.run("root", "pymail", "fetch")
+        assert done.returncode == 78
+        assert b"set `to` to the user who gets the mail" in done.stderr

@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands config check queue explain login dkim
+set -l commands config check queue explain fetch login dkim
 set -l verbs list show hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -19,6 +19,7 @@ complete -c pymail -n $none -a config -d 'show and change settings'
 complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
+complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
 complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
 complete -c pymail -n $none -a dkim -d 'make and show the keys that sign mail'
 
@@ -53,6 +54,12 @@ complete -c pymail -n $explain -s f -x -a '(__fish_complete_users)' -d 'the enve
 complete -c pymail -n $explain -l net -d 'ask name servers for the servers of what leaves'
 complete -c pymail -n $explain -s j -d 'one JSON object a line'
 complete -c pymail -n $explain -l verify -d 'one line for each end, as sendmail -bv'
+
+set -l fetch '__fish_seen_subcommand_from fetch'
+complete -c pymail -n $fetch -a '(pymail fetch --list 2>/dev/null)' -d account
+complete -c pymail -n $fetch -s n -l dry-run -d 'only say how many there are'
+complete -c pymail -n $fetch -s v -l verbose -d 'say what was fetched'
+complete -c pymail -n $fetch -l list -d 'show the accounts'
 
 set -l login '__fish_seen_subcommand_from login'
 complete -c pymail -n $login -a "(pymail login --list 2>/dev/null | string replace -r ' .*' '')"

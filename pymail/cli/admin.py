@@ -140,7 +140,8 @@ def unset_configuration(key: str) -> None:
 @click.argument("names", nargs=-1, metavar="[ACCOUNT...]")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Only say how many there are.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what was fetched.")
-def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool) -> int:
+@click.option("--list", "listed", is_flag=True, help="Show the names of the accounts.")
+def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool) -> int:
     """Fetch mail from every ACCOUNT of the configuration, or from some."""
     from pymail import config, fetching  # noqa: PLC0415
 
@@ -148,6 +149,9 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool) -> int:
     held = config.here(spool.path)
     status = errors.EX_OK
     for account in fetching.chosen(held, names):
+        if listed:
+            _say(account.name)
+            continue
         try:
             for line in fetching.fetch(account, held, spool, dry=dry, said=verbose or dry):
                 _say(line)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pymail.source import After, Remote, Text
 from pymail.source.login import choose, prove, refused
-from pymail.source.talk import Lines, Talk, words
+from pymail.source.talk import Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -27,6 +27,11 @@ class Response:
     def __init__(self) -> None:
         self.text = b""
         self.message: Text | None = None
+
+    def close(self) -> None:
+        """Forget the message."""
+        if self.message:
+            self.message.close()
 
 
 class Imap:
@@ -82,6 +87,7 @@ class Imap:
         """Turn to a folder and return what is in it."""
         exists, self._validity, self._box = 0, "", box
         for response in self._said("SELECT", _quoted(_encoded(box))):
+            response.close()
             if match := _EXISTS.match(response.text):
                 exists = int(match[1])
             if match := _VALIDITY.match(response.text):
@@ -93,6 +99,7 @@ class Imap:
             raise LostError("4.5.0", f"host {self._talk.host}: folder {box} has no UIDVALIDITY")
         found: dict[int, int] = {}
         for response in self._said("UID", "FETCH", "1:*", "(UID RFC822.SIZE)") if exists else ():
+            response.close()
             uid, size = _UID.search(response.text), _SIZE.search(response.text)
             if uid and size:
                 found[int(uid[1])] = int(size[1])
@@ -154,9 +161,7 @@ class Imap:
             uid = _UID.search(response.text)
             text = response.message
             if uid and text is None and (quoted := _QUOTED.search(response.text)):
-                lines = Lines()
-                lines.write(re.sub(rb"\\(.)", rb"\1", quoted[1] or b""))
-                text = lines.done()
+                text = collected([re.sub(rb"\\(.)", rb"\1", quoted[1] or b"")])
             remote = waiting.pop(int(uid[1]), None) if uid and text is not None else None
             if remote is not None and text is not None:
                 yield remote, text
@@ -166,6 +171,7 @@ class Imap:
     def _ask_capabilities(self) -> None:
         found: list[str] = []
         for response in self._said("CAPABILITY"):
+            response.close()
             if response.text[:13].upper() == b"* CAPABILITY ":
                 found += response.text[13:].decode("ascii", "replace").upper().split()
         self._able = frozenset(found)
@@ -173,8 +179,7 @@ class Imap:
     def _ask(self, *line: str) -> bool:
         """Say a command and wait for its end; say whether that was a yes."""
         for response in self._said(*line):
-            if response.message:
-                response.message.close()
+            response.close()
         return self._good()
 
     def _good(self) -> bool:
@@ -195,28 +200,36 @@ class Imap:
         while True:
             response = self._response(f"the answer to {what}")
             if response.text.startswith(tag + b" "):
+                response.close()
                 self._final = response.text[len(tag) + 1 :]
                 return
             if response.text[:5].upper() == b"* BYE" and line[0] != "LOGOUT":
+                response.close()
                 raise LostError("4.3.2", f"host {self._talk.host}: {words(response.text[2:])}")
             yield response
 
     def _response(self, what: str) -> Response:
         """Return the next response, with its literals; that of BODY[] is a message."""
         response = Response()
+        try:
+            self._read(response, what)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _read(self, response: Response, what: str) -> None:
         while True:
             line = self._talk.line(what)
             response.text += line
             literal = _LITERAL.search(line)
             if not literal:
-                return response
+                return
             size = int(literal[1])
             pieces = self._talk.exactly(size, what)
             if response.text[: len(response.text) - len(literal[0])].endswith(b"BODY[] "):
-                lines = Lines()
-                for piece in pieces:
-                    lines.write(piece)
-                response.message = lines.done()
+                response.close()
+                response.message = collected(pieces)
                 response.text += b" "
             elif size + len(response.text) > MOST_LITERAL:
                 raise LostError("4.5.0", f"host {self._talk.host}: too much in {what}")
@@ -227,7 +240,9 @@ class Imap:
         begin = tag + b" AUTHENTICATE " + name.encode()
         self._talk.say((begin if line is None else line.encode()) + b"\r\n", "AUTHENTICATE")
         while True:
-            text = self._response("the answer to AUTHENTICATE").text
+            response = self._response("the answer to AUTHENTICATE")
+            response.close()
+            text = response.text
             if text.startswith(b"+"):
                 return text[2:], False
             if text.startswith(tag + b" "):

@@ -6,7 +6,7 @@ from hashlib import md5
 
 from pymail.source import After, Remote, Text
 from pymail.source.login import choose, prove, refused
-from pymail.source.talk import Lines, Talk, words
+from pymail.source.talk import Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -77,10 +77,7 @@ class Pop3:
             for each in group:
                 reply = self._talk.line("the answer to RETR")
                 if reply.startswith(b"+OK"):
-                    lines = Lines()
-                    for piece in self._talk.until_dot("a message"):
-                        lines.write(piece)
-                    yield each, lines.done()
+                    yield each, collected(self._talk.until_dot("a message"))
                 else:
                     yield each, words(reply)
 

@@ -5,7 +5,7 @@ byte a minute, and a message may be no longer than it may be.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pymail.errors import printable
 from pymail.source import Text
@@ -112,25 +112,19 @@ class _Pace:
             raise LostError("4.4.2", words)
 
 
-class Lines:
-    """A text whose CRLF become LF, in whatever pieces they come."""
-
-    def __init__(self) -> None:
-        self.text = Text()
-        self._rest = b""
-
-    def write(self, data: bytes) -> None:
-        """Take a piece."""
-        data = self._rest + data
-        self._rest = b"\r" if data.endswith(b"\r") else b""
-        if self._rest:
-            data = data[:-1]
-        self.text.write(data.replace(b"\r\n", b"\n"))
-
-    def done(self) -> Text:
-        """Return the whole."""
-        self.text.write(self._rest)
-        return self.text
+def collected(pieces: Iterable[bytes]) -> Text:
+    """Return the text of these pieces, their CRLF as LF."""
+    text, rest = Text(), b""
+    try:
+        for piece in pieces:
+            data = rest + piece
+            rest = b"\r" if data.endswith(b"\r") else b""
+            text.write(data[: len(data) - len(rest)].replace(b"\r\n", b"\n"))
+        text.write(rest)
+    except BaseException:
+        text.close()
+        raise
+    return text
 
 
 def words(data: bytes) -> str:

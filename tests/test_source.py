@@ -1,0 +1,231 @@
+"""POP3 and IMAP with servers that lie, stall, break off, or say anything at all."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pymail.source import After, Remote, Text
+from pymail.source import talk as talks
+from pymail.source.imap import Imap
+from pymail.source.pop3 import Pop3
+from pymail.source.talk import Talk
+from pymail.transport import Login
+from pymail.transport.wire import LostError, Wire
+
+LOGIN = Login("joe", "secret")
+CAPABILITY = b"* CAPABILITY IMAP4rev1 AUTH=PLAIN UIDPLUS MOVE\r\n"
+OPENED = b"* OK hello\r\n" + CAPABILITY + b"a1 OK\r\n"
+SELECTED = b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\na2 OK\r\n"
+GREETED = b"+OK hello <1.2@x>\r\n+OK\r\nUIDL\r\nPIPELINING\r\n.\r\n"
+
+
+@contextmanager
+def saying(data: bytes) -> Iterator[tuple[Talk, socket.socket]]:
+    """Have a server say all of this, and nothing more."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+
+    def say() -> None:
+        with suppress(OSError):
+            theirs.sendall(data)
+            theirs.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=say)
+    sender.start()
+    talk = Talk(Wire("server", ours))
+    try:
+        yield talk, theirs
+    finally:
+        talk.close()
+        sender.join()
+        theirs.close()
+
+
+def texts(found: Iterator[tuple[Remote, Text | str]]) -> dict[str, bytes | str]:
+    read: dict[str, bytes | str] = {}
+    for remote, text in found:
+        if isinstance(text, Text):
+            read[remote.key] = b"".join(text.pieces())
+            text.close()
+        else:
+            read[remote.key] = text
+    return read
+
+
+def three() -> list[Remote]:
+    return [Remote(f"k{n}", n, 10) for n in (1, 2, 3)]
+
+
+def test_pop3_takes_texts_as_they_are():
+    letters = [b"A: b\r\n\r\n..dot\r\n...\r\n", b"", b"bare \r and \n in it\r\n"]
+    replies = b"".join(b"+OK\r\n" + each + b".\r\n" for each in letters)
+    with saying(GREETED + replies) as (talk, _):
+        found = texts(Pop3(talk).retrieve(three()))
+    assert found == {"k1": b"A: b\n\n.dot\n..\n", "k2": b"", "k3": b"bare \r and \n in it\n"}
+
+
+def test_pop3_goes_on_behind_a_message_that_is_refused():
+    replies = b"+OK\r\na\r\n.\r\n-ERR gone\x1b[2J\r\n+OK\r\nc\r\n.\r\n"
+    with saying(GREETED + replies) as (talk, _):
+        found = texts(Pop3(talk).retrieve(three()))
+    assert found == {"k1": b"a\n", "k2": "-ERR gone?[2J", "k3": b"c\n"}
+
+
+def test_imap_takes_literals_and_strings_wherever_the_uid_stands():
+    replies = b"* 1 FETCH (BODY[] {3}\r\na\r\n UID 1)\r\n* 9 EXISTS\r\n"
+    replies += b'* 2 FETCH (FLAGS (\\Seen) UID 2 BODY[] "q \\"\\\\ q")\r\n'
+    replies += b"* 3 FETCH (UID 3 BODY[] NIL)\r\na2 OK\r\n"
+    with saying(OPENED + replies) as (talk, _):
+        found = texts(Imap(talk).retrieve(three()))
+    assert found == {"k1": b"a\n", "k2": b'q "\\ q', "k3": b""}
+
+
+def test_a_text_cannot_pass_for_an_answer():
+    evil = b"x\r\n* 2 FETCH (UID 2 BODY[] {1}\r\nz)\r\na2 OK\r\n"
+    replies = b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\na2 OK\r\n" % (len(evil), evil)
+    with saying(OPENED + replies) as (talk, _):
+        found = texts(Imap(talk).retrieve(three()[:1]))
+    assert found == {"k1": evil.replace(b"\r\n", b"\n")}
+
+
+def test_imap_asks_again_for_each_where_one_spoils_the_answer():
+    replies = b"* 1 FETCH (UID 1 BODY[] {1}\r\na)\r\na2 NO broken\r\n"
+    replies += b"a3 NO broken\r\n* 3 FETCH (UID 3 BODY[] {1}\r\nc)\r\na4 OK\r\n"
+    with saying(OPENED + replies) as (talk, _):
+        found = texts(Imap(talk).retrieve(three()))
+    assert found["k1"] == b"a"
+    assert found["k3"] == b"c"
+    assert isinstance(found["k2"], str)
+
+
+def test_imap_makes_keys_of_folder_validity_and_uid():
+    listed = b"* 1 FETCH (UID 5 RFC822.SIZE 10)\r\n* 2 FETCH (RFC822.SIZE 20 UID 9)\r\na3 OK\r\n"
+    with saying(OPENED + SELECTED + listed) as (talk, theirs):
+        found = Imap(talk).look("Рас сылки & Co")
+        said = theirs.recv(1 << 16)
+    assert found == [
+        Remote("%420;%430;%441;%20;%441;%44B;%43B;%43A;%438;%20;&%20;Co:7:5", 5, 10),
+        Remote("%420;%430;%441;%20;%441;%44B;%43B;%43A;%438;%20;&%20;Co:7:9", 9, 20),
+    ]
+    assert b'a2 SELECT "&BCAEMARB- &BEEESwQ7BDoEOA- &- Co"\r\n' in said
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"* PREAUTH welcome\r\n", "leaves no room for TLS"),
+        (b"* BYE full\r\n", "refused to talk"),
+        (b"x" * 100_000, "a line without end"),
+        (b"* OK\r\n* CAPABILITY IMAP4rev1\r\na1 OK\r\n* BYE out\r\n", "out"),
+        (OPENED + SELECTED.replace(b"UIDVALIDITY", b"X"), "has no UIDVALIDITY"),
+        (OPENED + b"a2 NO none\r\n", "cannot open folder INBOX"),
+        (OPENED + b"* X {99999999}\r\n", "too much"),
+    ],
+)
+def test_an_imap_server_that_is_none_is_left(data: bytes, words: str):
+    with saying(data) as (talk, _), pytest.raises(LostError, match=words):
+        Imap(talk).look("INBOX")
+
+
+@pytest.mark.parametrize("size", [2, 1000, 5_000_000])
+def test_a_text_that_breaks_off_is_none(size: int):
+    broken = b"* 1 FETCH (UID 1 BODY[] {%d}\r\na" % size
+    with saying(OPENED + broken) as (talk, _), pytest.raises(LostError, match="lost connection"):
+        texts(Imap(talk).retrieve(three()))
+    half = GREETED + b"+OK\r\na\r\n"
+    with saying(half) as (talk, _), pytest.raises(LostError, match="lost connection"):
+        texts(Pop3(talk).retrieve(three()))
+
+
+def test_what_is_said_before_tls_counts_for_nothing():
+    class Never:
+        """A tunnel that nobody gets to."""
+
+    with saying(GREETED + b"+OK go\r\n+OK logged in\r\n") as (talk, _):
+        server = Pop3(talk)
+        with pytest.raises(LostError, match="does not begin TLS"):
+            server.secure(Never())  # type: ignore[arg-type]
+    with saying(OPENED + b"a2 OK go\r\na3 OK logged in\r\n") as (talk, _):
+        other = Imap(talk)
+        with pytest.raises(LostError, match="does not begin TLS"):
+            other.secure(Never())  # type: ignore[arg-type]
+
+
+def test_a_server_that_stalls_is_left(monkeypatch):
+    monkeypatch.setattr(talks, "LIMIT", 0.2)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(GREETED + b"+OK\r\nhalf")
+    with ours, theirs:
+        server = Pop3(Talk(Wire("server", ours)))
+        with pytest.raises(LostError, match="timed out"):
+            texts(server.retrieve(three()))
+
+
+def test_a_server_that_sends_drop_by_drop_is_left(monkeypatch):
+    monkeypatch.setattr(talks, "LIMIT", 0.2)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(GREETED + b"+OK\r\n")
+    server = Pop3(Talk(Wire("server", ours)))
+    gone = threading.Event()
+
+    def drip() -> None:
+        while not gone.wait(0.02):
+            with suppress(OSError):
+                theirs.send(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with pytest.raises(LostError, match="timed out"):
+            texts(server.retrieve(three()))
+    finally:
+        gone.set()
+        thread.join()
+        ours.close()
+        theirs.close()
+
+
+WORDS = [
+    *(b"* OK hello\r\n", b"+OK <a@b>\r\n", b"+OK\r\n", b"-ERR no\r\n", b".\r\n", b"+ \r\n"),
+    *(b"a1 OK\r\n", b"a2 OK\r\n", b"a3 OK\r\n", b"a4 OK x\r\n", b"a2 NO\r\n", b"a3 BAD\r\n"),
+    *(CAPABILITY, b"* 3 EXISTS\r\n", b"* OK [UIDVALIDITY 7]\r\n", b"+ AAA=\r\n", b"* BYE\r\n"),
+    *(b"* 1 FETCH (UID 1 RFC822.SIZE 3)\r\n", b"* 1 FETCH (UID 1 BODY[] {3}\r\n", b"{5}\r\n"),
+    *(b"{0}\r\n", b'BODY[] "x', b"1 a\r\n2 b\r\n", b"PIPELINING\r\n", b"\r\n", b"\n", b"\0"),
+    b"SASL PLAIN SCRAM-SHA-256 XOAUTH2\r\n",
+]
+ANYTHING = st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=40)), max_size=25)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=ANYTHING, kind=st.sampled_from([Imap, Pop3]), greeted=st.booleans())
+def test_whatever_a_server_says_ends_well_or_in_words(data, kind, greeted):
+    said = b"".join(data)
+    if greeted:
+        said = (OPENED if kind is Imap else GREETED) + said
+    with saying(said) as (talk, _):
+        why = ""
+        try:
+            server = kind(talk)
+            server.log_in(LOGIN, ())
+            remotes = server.look("INBOX")
+            texts(server.retrieve(remotes))
+            server.finish(remotes, After("delete"))
+            server.quit()
+        except LostError as lost:
+            why = str(lost)
+    assert why.isprintable()
+    assert "secret" not in why
+
+
+@given(pieces=st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\0"])))
+def test_a_text_goes_over_pop3_unchanged(pieces):
+    text = b"".join(pieces).replace(b"\r\n", b"\n")
+    text = text.replace(b"\r", b"") + b"\n"
+    sent = b"\r\n".join(b"." + x if x[:1] == b"." else x for x in text.split(b"\n")) + b".\r\n"
+    with saying(GREETED + b"+OK\r\n" + sent) as (talk, _):
+        assert texts(Pop3(talk).retrieve(three()[:1])) == {"k1": text}
