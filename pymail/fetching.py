@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pymail import child
+from pymail import child, complaint
 from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, MailError, PermError, TempError, UsageError
@@ -38,8 +38,16 @@ def fetch(
 ) -> Iterator[str]:
     """Fetch an account; yield what a person wants to read.  MailError."""
     if spool.system and os.geteuid() == 0:
-        yield from _as_user(account, config, spool, dry=dry, said=said)
-        return
+        lines = _as_user(account, config, spool, dry=dry, said=said)
+    else:
+        lines = _as_oneself(account, config, spool, dry=dry, said=said)
+    yield from lines
+    complaint.forget(_complaint(account, spool))
+
+
+def _as_oneself(
+    account: Account, config: Config, spool: Spool, *, dry: bool, said: bool
+) -> Iterator[str]:
     own = user_of(os.getuid())
     user = Identity(own.name, os.getuid(), os.getgid(), home(os.getuid()), "")
     show = _Meter(account.name) if sys.stderr.isatty() else None
@@ -49,6 +57,17 @@ def fetch(
     finally:
         if show:
             show.end()
+
+
+def said_today(account: Account, spool: Spool, words: str) -> bool:
+    """Say whether cron has mailed this in the last day already."""
+    if sys.stderr.isatty():
+        return False
+    return complaint.said_today(_complaint(account, spool), words)
+
+
+def _complaint(account: Account, spool: Spool) -> str:
+    return f"{spool.queue}/.complaint-{account.name}"
 
 
 def _as_user(

@@ -15,6 +15,7 @@ from authority import Authority
 from harness import Box, argv
 from machine import Machine
 from mailstores import PASSWORD, USER, Store, dovecot
+from relays import free_port
 
 WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
 LETTERS = [
@@ -256,6 +257,19 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
     assert b"others may read it: chmod 600" in done.stderr
 
 
+def test_cron_hears_once_a_day_that_a_server_is_away(box: Box):
+    box.config(
+        f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\nport = {free_port()}\n"
+        "password_command = 'echo secret'\n"
+    )
+    box.send(LETTERS[0])
+    first, second, asked = (box.run("pymail", "fetch", *args) for args in ((), (), ("-v",)))
+    assert [done.returncode for done in (first, second, asked)] == [75, 75, 75]
+    assert b"Connection refused" in first.stderr
+    assert second.stderr == b""
+    assert asked.stderr == first.stderr
+
+
 def test_a_dry_run_only_counts(box: Box, store: Store, account):
     account("imaps", "after_fetch = 'delete'")
     store.put(*LETTERS)
@@ -326,6 +340,6 @@ def test_root_has_the_mail_fetched_by_who_gets_it(
 def test_root_fetches_nothing_for_nobody_or_for_root(machine: Machine):
     for to in ("", "to = 'root'\n", "to = 'nosuch'\n"):
         machine.config(f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\n{to}")
-        done = machine.run("root", "pymail", "fetch")
+        done = machine.run("root", "pymail", "fetch", "-v")
         assert done.returncode == 78
         assert b"set `to` to the user who gets the mail" in done.stderr

@@ -156,8 +156,10 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
             for line in fetching.fetch(account, held, spool, dry=dry, said=verbose or dry):
                 _say(line)
         except errors.MailError as error:
-            errors.complain("pymail", str(error))
             status = error.status
+            # With -n or -v a person asks, not cron.
+            if verbose or dry or not fetching.said_today(account, spool, str(error)):
+                errors.complain("pymail", str(error))
     return status
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from pymail import __version__, errors, paths, pickup
+from pymail import __version__, complaint, errors, paths, pickup
 from pymail.errors import MailError, PermError, TempError, UsageError
 from pymail.spool import NEVER, Spool, is_id
 
@@ -154,7 +154,7 @@ def _main() -> int:
         return _complain(spool, _trouble(error))
     except MailError as error:
         return _complain(spool, error)
-    _forget_complaint(spool)
+    complaint.forget(_complaint(spool))
     return errors.EX_OK
 
 
@@ -164,36 +164,15 @@ def _trouble(error: OSError) -> TempError:
     return TempError(f"cannot go on with the queue: {error.strerror}{where}")
 
 
+def _complaint(spool: Spool) -> str:
+    return f"{spool.queue}/.complaint"
+
+
 def _complain(spool: Spool, error: MailError) -> int:
     """Raise what stopped the run, once a day where cron is who hears it."""
-    if not sys.stderr.isatty() and _said_today(spool, str(error)):
+    if not sys.stderr.isatty() and complaint.said_today(_complaint(spool), str(error)):
         return error.status
     raise error
-
-
-def _forget_complaint(spool: Spool) -> None:
-    """Let the next complaint be heard, though it be the same again."""
-    try:
-        os.unlink(f"{spool.queue}/.complaint")
-    except OSError:
-        return  # there was none
-
-
-def _said_today(spool: Spool, text: str) -> bool:
-    """Say whether cron has already mailed this complaint in the last day; remember it."""
-    path = f"{spool.queue}/.complaint"
-    try:
-        with open(path, encoding="utf-8") as file:
-            if file.read() == text and time.time() - os.fstat(file.fileno()).st_mtime < _DAY:
-                return True
-    except OSError:
-        pass  # the first complaint
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError:
-        return False
-    return False
 
 
 def main() -> int:

@@ -1,0 +1,33 @@
+"""What cron is told: a reason why no mail moves, once a day and not each time.
+
+The file at `path` has the last complaint; its mtime is when that was said.
+"""
+
+import os
+import time
+
+_DAY = 86400
+
+
+def said_today(path: str, text: str) -> bool:
+    """Say whether this was said in the last day; remember that it is said now."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text and time.time() - os.fstat(file.fileno()).st_mtime < _DAY:
+                return True
+    except OSError:
+        pass  # the first complaint
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return False
+    return False
+
+
+def forget(path: str) -> None:
+    """Let the next complaint be heard, though it be the same again."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # there was none
