@@ -10,7 +10,7 @@ from pymail.source.talk import Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
-AHEAD = 50
+AHEAD = 100
 """Commands that wait for their answers."""
 
 
@@ -51,7 +51,8 @@ class Pop3:
             later = re.match(rb"-ERR \[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]", self._said)
             fault = mechanism.fault if mechanism else ""
             raise refused(host, login, words(self._said), fault=fault, later=bool(later))
-        self._able = self._capabilities() or self._able
+        if "PIPELINING" not in self._able:  # some tell more to those they know
+            self._able = self._capabilities() or self._able
 
     def boxes(self) -> Sequence[str]:
         """Return the one that there is."""
@@ -60,9 +61,17 @@ class Pop3:
     def look(self, box: str) -> list[Remote]:
         """Return what is in it."""
         del box
-        sizes = dict(self._listed("LIST"))
+        if "PIPELINING" in self._able:
+            self._talk.say(b"LIST\r\nUIDL\r\n", "LIST")
+            sizes = dict(self._listed("LIST"))
+            uids = dict(self._listed("UIDL"))
+        else:
+            self._talk.say(b"LIST\r\n", "LIST")
+            sizes = dict(self._listed("LIST"))
+            self._talk.say(b"UIDL\r\n", "UIDL")
+            uids = dict(self._listed("UIDL"))
         found = []
-        for number, uid in self._listed("UIDL"):
+        for number, uid in uids.items():
             size = sizes.get(number, b"0")
             key = uid.decode("ascii", "backslashreplace")
             found.append(Remote(key, number, int(size) if size.isdigit() else 0))
@@ -113,7 +122,7 @@ class Pop3:
         return {name: rest for name, _, rest in found}
 
     def _listed(self, command: str) -> Iterator[tuple[int, bytes]]:
-        reply = self._ask(command)
+        reply = self._talk.line(f"the answer to {command}")
         if not reply.startswith(b"+OK"):
             said = words(reply)
             raise LostError("4.5.0", f"host {self._talk.host} refuses {command}: {said}")
