@@ -79,6 +79,9 @@ class Account:
         wanted="a path that begins with / or ~/",
     )
     mda: str = row("text", "", "a command that gets each message instead", raw=True)
+    filter: str = row(
+        "text", "", "a command that each message goes through before it is handed on", raw=True
+    )
     after_fetch: str = row(
         "text",
         "keep",

@@ -16,6 +16,7 @@ from pymail.config import Config
 from pymail.destination import Destination, destination, digest
 from pymail.errors import ConfigError, PermError, TempError
 from pymail.fetched import Fetched
+from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
 from pymail.source import Remote, Source, Text
@@ -127,13 +128,8 @@ class Fetch:
                 if isinstance(text, str):
                     self._warn(remote, f"the server says: {text}")
                     continue
-                with closing(text):
-                    why = there.take(digest(self._account.name, remote.key), text)
-                    if why:
-                        self._warn(remote, why)
-                        continue
+                if self._hand(remote, text, there):
                     taken.append(remote)
-                    self._count(text)
         finally:
             # Also when the connection broke off: what came whole is here.
             there.settle()
@@ -141,11 +137,25 @@ class Fetch:
             there.release()
         return taken
 
-    def _count(self, text: Text) -> None:
-        summary = self.summary
+    def _hand(self, remote: Remote, text: Text, there: Destination) -> bool:
+        """Hand a message over, through the filter where there is one; say whether it was taken."""
+        summary, size = self.summary, text.size
+        whole: Text | None = text
+        if self._account.filter:
+            whole, words = through(self._account.filter, text, self._user)
+            if words:
+                self._warn(remote, words)
+        try:
+            why = there.take(digest(self._account.name, remote.key), whole) if whole else ""
+        finally:
+            (whole or text).close()
+        if why:
+            self._warn(remote, why)
+            return False
         summary.messages += 1
-        summary.size += text.size
+        summary.size += size
         self._progress(Progress(summary.messages, summary.size, summary.waiting))
+        return True
 
     def _warn(self, remote: Remote, words: str) -> None:
         self.summary.warnings.append(f"message {remote.key}: {words}")

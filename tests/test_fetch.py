@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from authority import Authority
-from harness import Box, argv
+from harness import Box, argv, needs
 from machine import Machine
 from mailstores import PASSWORD, USER, Store, dovecot
 from relays import free_port
@@ -165,6 +165,69 @@ def test_a_program_gets_each_message_until_it_says_yes(box: Box, store: Store, a
     assert box.run("pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
     assert store.letters() == []
     assert (box.home / "got").read_bytes().count(LETTERS[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "comes", "words"),
+    [
+        ("sed s/one/two/", LETTERS[0].replace(b"one", b"two"), ""),
+        ("cat > /dev/null", LETTERS[0], ""),
+        ("exit 99", None, ""),
+        ("echo rubbish; echo why >&2; exit 3", LETTERS[0], "filter failed with status 3: why"),
+        ("kill -9 $$", LETTERS[0], "filter failed with status -9"),
+        ("yes", LETTERS[0], "filter failed with status"),
+        ("no-such-program", LETTERS[0], "filter failed with status 127"),
+    ],
+)
+def test_a_filter_changes_a_message_or_stops_it_or_is_not_there(
+    box: Box, store: Store, account, command: str, comes: bytes | None, words: str
+):
+    account("imaps", "maildir = '~/Maildir'", f"filter = '{command}'", "after_fetch = 'delete'")
+    store.put(LETTERS[0])
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 0
+    assert inbox(box) == [comes] * (comes is not None)
+    assert words in done.stdout.decode()
+    assert bool(done.stdout) == bool(words)
+    assert store.letters() == []
+
+
+def test_bogofilter_marks_what_is_fetched(box: Box, store: Store, account):
+    needs("bogofilter")
+    (box.home / "bogo").mkdir()
+    for kind, words in (("-s", b"buy pills now"), ("-n", b"text of a friend")):
+        learn = ["bogofilter", "-d", str(box.home / "bogo"), kind]
+        subprocess.run(learn, input=b"Subject: x\n\n" + words + b"\n", env=box.env, check=True)
+    account("imaps", "maildir = '~/Maildir'", f"filter = 'bogofilter -d {box.home}/bogo -p -e'")
+    store.put(LETTERS[0])
+    done = box.run("pymail", "fetch")
+    assert (done.returncode, done.stdout) == (0, b"")
+    (letter,) = inbox(box)
+    assert b"\nX-Bogosity: " in letter
+    assert letter.endswith(b"\n\ntext\n")
+
+
+def test_procmail_and_maildrop_sort_what_is_fetched(box: Box, store: Store, account):
+    needs("procmail", "maildrop")
+    for name in ("Lists", "Other"):
+        for part in ("cur", "new", "tmp"):
+            (box.home / name / part).mkdir(parents=True)
+    rules = box.home / "procmailrc"
+    rules.write_text(f"DEFAULT={box.home}/Other/\n:0\n* ^Subject: one\n{box.home}/Lists/\n")
+    account("imaps", f"mda = 'procmail {rules}'", "after_fetch = 'delete'")
+    store.put(LETTERS[0], LETTERS[2])
+    assert box.run("pymail", "fetch", "-v").stdout.startswith(b"isp: 2 fetched")
+    assert [each.endswith(b"\n\ntext\n") for each in inbox(box, "Lists")] == [True]
+    assert len(inbox(box, "Other")) == 1
+    other = box.home / "mailfilter"
+    other.write_text(
+        f"if (/^Subject: one/)\n{{\n  to {box.home}/Lists/\n}}\nto {box.home}/Other/\n"
+    )
+    other.chmod(0o600)
+    account("imaps", f"mda = 'maildrop {other}'", "after_fetch = 'delete'")
+    store.put(LETTERS[0], LETTERS[2])
+    assert box.run("pymail", "fetch", "-v").stdout.startswith(b"isp: 2 fetched")
+    assert (len(inbox(box, "Lists")), len(inbox(box, "Other"))) == (2, 2)
 
 
 def test_messages_are_kept_flagged_moved_or_deleted(box: Box, store: Store, account):
@@ -343,3 +406,27 @@ def test_root_fetches_nothing_for_nobody_or_for_root(machine: Machine):
         done = machine.run("root", "pymail", "fetch", "-v")
         assert done.returncode == 78
         assert b"set `to` to the user who gets the mail" in done.stderr
+
+
+def test_dovecot_lda_takes_what_a_user_fetches(
+    machine: Machine, store: Store, authority: Authority
+):
+    trusted = Path("/etc/ssl/fetch-ca.pem")
+    trusted.write_bytes(authority.file.read_bytes())
+    home = machine.home("alice")
+    conf = machine.write(
+        "alice",
+        "lda.conf",
+        f"log_path = {home}/lda.log\nssl = no\nmail_location = maildir:{home}/lda\n"
+        f"base_dir = {home}/run\nstats_writer_socket_path =\n",
+    )
+    text = (
+        f"smtp_tls_CAfile = '{trusted}'\n[fetch.isp]\nserver = 'localhost'\nuser = '{USER}'\n"
+        f"port = {store.ports['imaps']}\npassword = '{PASSWORD}'\nafter_fetch = 'delete'\n"
+        f"mda = '/usr/lib/dovecot/dovecot-lda -c {conf}'\n"
+    )
+    machine.write("alice", ".config/pymail/config.toml", text, 0o600)
+    store.put(LETTERS[0])
+    assert machine.run("alice", "pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
+    (letter,) = (path.read_bytes() for path in (home / "lda" / "new").iterdir())
+    assert letter.endswith(LETTERS[0])
