@@ -5,6 +5,8 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,10 +83,12 @@ def dovecot(root: Path, certificate: Path, *more: str) -> Iterator[Store]:
         """
         for kind in ("pop3", "imap")
     )
+    run = tempfile.mkdtemp(prefix="mail", dir="/tmp")  # the path of a socket must be short
+    os.chmod(run, 0o755)
     config = root / "dovecot.conf"
     config.write_text(
         f"""
-        base_dir = {root}/run
+        base_dir = {run}
         state_dir = {root}/state
         instance_name = {root.name}
         log_path = {root}/log
@@ -136,6 +140,7 @@ def dovecot(root: Path, certificate: Path, *more: str) -> Iterator[Store]:
         process.wait(30)
         assert process.stderr is not None
         process.stderr.close()
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _listens(port: int) -> bool:
@@ -144,3 +149,74 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class Mailutils:
+    """GNU Mailutils' imap4d and pop3d, as inetd would start them; one user, one mbox, no TLS."""
+
+    domain = "home.example"
+    password = "secret-word"  # one word: pop3d looks no further
+
+    def __init__(self, root: Path) -> None:
+        needs("imap4d", "pop3d")
+        self.box = root / "home" / "INBOX"
+        self.box.parent.mkdir(parents=True)
+        (root / "users").mkdir()
+        made = subprocess.run(
+            ["openssl", "passwd", "-6", self.password], capture_output=True, check=True, text=True
+        )
+        (root / "users" / self.domain).write_text(
+            f"{USER}:{made.stdout.strip()}:{os.getuid()}:{os.getgid()}::{self.box.parent}:/bin/sh\n"
+        )
+        self._config = root / "mailutils.conf"
+        self._config.write_text(
+            'auth { authentication "generic:system"; authorization "virtdomain:system"; }\n'
+            f"virtdomain {{ passwd-dir {root}/users; }}\n"
+        )
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._listeners = {"imap": ("imap4d", socket.create_server(("127.0.0.1", 0)))}
+        self._listeners["pop3"] = ("pop3d", socket.create_server(("127.0.0.1", 0)))
+        self.ports = {kind: each.getsockname()[1] for kind, (_, each) in self._listeners.items()}
+        self._threads = [
+            threading.Thread(target=self._serve, args=pair) for pair in self._listeners.values()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, *messages: bytes) -> None:
+        """Put messages into the mailbox."""
+        with self.box.open("ab") as file:
+            for message in messages:
+                file.write(b"From a@x.org Thu Nov 26 00:00:00 2026\n" + message + b"\n")
+
+    def close(self) -> None:
+        """End all of it."""
+        for _, listener in self._listeners.values():
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for thread in self._threads:
+            thread.join(10)
+        for process in self._running:
+            process.kill()
+            process.wait()
+
+    def _serve(self, program: str, listener: socket.socket) -> None:
+        path = str(shutil.which(program, path=PATH))
+        while True:
+            try:
+                there, _ = listener.accept()
+            except OSError:
+                return
+            argv = [path, f"--config-file={self._config}", "--set=.mode=inetd"]
+            with there:
+                self._running.append(subprocess.Popen(argv, stdin=there, stdout=there))
+
+
+@contextmanager
+def mailutils(root: Path) -> Iterator[Mailutils]:
+    """Run them."""
+    server = Mailutils(root)
+    try:
+        yield server
+    finally:
+        server.close()

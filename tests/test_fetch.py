@@ -14,7 +14,7 @@ import pytest
 from authority import Authority
 from harness import Box, argv, needs
 from machine import Machine
-from mailstores import PASSWORD, USER, Store, dovecot
+from mailstores import PASSWORD, USER, Store, dovecot, mailutils
 from relays import free_port
 
 WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
@@ -87,6 +87,28 @@ def test_mail_comes_as_it_lies_on_the_server_and_once(box: Box, store: Store, ac
     assert box.run("pymail", "fetch").stdout == b""
     assert inbox(box) == sorted([*served_, b"Subject: new\n\ntext\n"])
     assert len(store.letters()) == len(LETTERS) + 1
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+def test_another_server_gives_its_mail_too(box: Box, tmp_path: Path, kind: str):
+    letters = [LETTERS[0], LETTERS[2], b"Subject: big\n\n" + b"x" * 70 * 40_000 + b"\n"]
+    with mailutils(tmp_path / "mailutils") as server:
+        box.config(
+            f"[fetch.other]\nprotocol = '{kind}'\nserver = 'localhost'\n"
+            f"port = {server.ports[kind]}\nuser = '{USER}@{server.domain}'\n"
+            f"password = '{server.password}'\ntls_security_level = 'none'\n"
+            "maildir = '~/Maildir'\nafter_fetch = 'delete'\n"
+            "sasl_mechanism_filter = 'plain login'\n"  # of the others it has only the names
+        )
+        box.config_file.chmod(0o600)
+        server.put(*letters)
+        done = box.run("pymail", "fetch", "-v")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"other: 3 fetched")
+        assert box.run("pymail", "fetch", "-v").stdout == b"other: 0 fetched, 0 bytes\n"
+        assert server.box.read_bytes() == b""
+    bodies = sorted(each.partition(b"\n\n")[2] for each in inbox(box))
+    assert bodies == sorted(each.partition(b"\n\n")[2] for each in letters)
 
 
 def numbers(letters: list[bytes]) -> Counter[int]:
@@ -291,8 +313,11 @@ def test_a_box_for_many_goes_to_those_that_its_header_names(box: Box, store: Sto
 def test_a_wrong_password_is_told_and_not_the_password(box: Box, store: Store, account):
     for way in ("imaps", "pop3s"):
         account(way, password="top-secret-word")
-        done = box.run("pymail", "fetch")
-        assert done.returncode == 77
+        for _ in range(5):  # on a busy machine Dovecot may not know yet
+            done = box.run("pymail", "fetch", "-v")
+            if b"[SYS/TEMP]" not in done.stderr:
+                break
+        assert done.returncode == 77, store.log()
         assert b"cannot log in at localhost[127.0.0.1] as joe" in done.stderr
         assert b"top-secret-word" not in done.stderr
         assert done.stderr.count(b"\n") == 1

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from pymail import __version__, complaint, errors, paths, pickup
+from pymail import __version__, errors, paths, pickup
 from pymail.errors import MailError, PermError, TempError, UsageError
 from pymail.spool import NEVER, Spool, is_id
 
@@ -154,8 +154,14 @@ def _main() -> int:
         return _complain(spool, _trouble(error))
     except MailError as error:
         return _complain(spool, error)
-    complaint.forget(_complaint(spool))
+    _forget_complaint(spool)
     return errors.EX_OK
+
+
+def _forget_complaint(spool: Spool) -> None:
+    from pymail import complaint  # noqa: PLC0415 -- start-up
+
+    complaint.forget(_complaint(spool))
 
 
 def _trouble(error: OSError) -> TempError:
@@ -170,6 +176,8 @@ def _complaint(spool: Spool) -> str:
 
 def _complain(spool: Spool, error: MailError) -> int:
     """Raise what stopped the run, once a day where cron is who hears it."""
+    from pymail import complaint  # noqa: PLC0415 -- start-up
+
     if not sys.stderr.isatty() and complaint.said_today(_complaint(spool), str(error)):
         return error.status
     raise error

@@ -16,12 +16,12 @@ _PLAIN = ("PLAIN", "LOGIN")
 def choose(
     host: str, offered: Sequence[str], login: Login, only: Sequence[str]
 ) -> sasl.Mechanism | None:
-    """Return the mechanism to log in with, None where the protocol's own command does as well.
+    """Return the mechanism to log in with, None for the protocol's own command: LOGIN, USER.
 
     LostError where none of those that may be used is offered.
     """
     found = sasl.choose(offered, login.user, login.password, options=(), only=only)
-    if found is None and only:
+    if found is None and only and not any(name.upper() in _PLAIN for name in only):
         raise LostError("4.7.0", f"host {host} offers none of the logins {', '.join(only)}")
     return found
 

@@ -39,7 +39,7 @@ class Pop3:
         mechanism = choose(host, self._able.get("SASL", "").split(), login, only)
         if mechanism and (only or mechanism.name not in ("PLAIN", "LOGIN")):
             good = prove(host, mechanism, lambda line: self._auth(mechanism.name, line))
-        elif self._stamp and not self._talk.secret:
+        elif self._stamp and not self._talk.secret and not only:
             # MD5 is better than the password itself, and no more than that.
             text = self._stamp + login.password.encode("utf-8", "surrogateescape")
             digest = md5(text, usedforsecurity=False).hexdigest()
