@@ -226,6 +226,30 @@ def test_who_wants_no_report_gets_none_from_there(direct, got):
     assert ["last" in bounce.as_string() for bounce in got("alice@example.net")] == [True]
 
 
+def test_a_notice_of_success_comes_from_the_last_server_that_can_make_one(direct, got):
+    direct.send("alice", LETTER, "-N", "success,failure", "-V", "id-4", "joe@one.test")
+    assert b"status=sent" in direct.flush("-v").stdout
+    (notice,) = got("alice@example.net")
+    assert notice.get_content_type() == "multipart/report"
+    text = notice.as_string()
+    assert "Action: delivered" in text
+    assert "Original-Recipient: rfc822;joe@one.test" in text
+    assert "Original-Envelope-Id: id-4" in text
+    direct.flush()
+    assert direct.mail("alice") == []  # one.test understands DSN: none of our own
+
+
+def test_a_server_without_dsn_leaves_the_notice_of_success_to_us(direct, got):
+    direct.config(f"{DIRECT}smtp_discard_ehlo_keywords = ['dsn']\n")
+    direct.send("alice", LETTER, "-N", "success", "joe@one.test")
+    direct.flush()
+    direct.flush()
+    (notice,) = direct.mail("alice")
+    report = email.message_from_bytes(notice.data, policy=default)
+    (status,) = (p for p in report.walk() if p.get_content_type() == "message/delivery-status")
+    assert [block["Action"] for block in status.get_payload() if block["Action"]] == ["relayed"]
+
+
 def test_a_report_of_our_own_has_what_the_sender_asked_for(direct):
     dialogue = (
         "EHLO x\r\nMAIL FROM:<alice@example.net> RET=HDRS ENVID=id+2B3\r\n"
