@@ -15,7 +15,7 @@ _HOST = {"pattern": r"[^\s@/:;,<>()\[\]\"\\$]+|[0-9A-Fa-f.:]+", "wanted": "the n
 _USER = {"pattern": r"[A-Za-z_][\w.-]*\$?|", "wanted": "the name of a user"}
 _DOMAIN = {"pattern": r"[^\s@/:;,<>()\[\]\"\\$]+", "wanted": "the name of a domain"}
 _NAME = r"[\w.@+-]+"
-_DESTINATIONS = ("to", "maildir", "mda")
+_DESTINATIONS = ("maildir", "mda")
 
 
 class After(NamedTuple):
@@ -140,6 +140,6 @@ def _account(name: str, table: object, place: str) -> Account:
     account = Account(name, {key: each.default for key, each in ROWS.items()} | values, place)
     if account.protocol == "pop3" and account.after.verb in ("seen", "move"):
         raise ConfigError(f"{where}: after_fetch can only be keep or delete with POP3")
-    if account.envelope_header and given and given != ["to"]:
+    if account.envelope_header and given:
         raise ConfigError(f"{where}: envelope_header does not go with {given[0]}")
     return account

@@ -375,7 +375,10 @@ def test_a_dry_run_only_counts(box: Box, store: Store, account):
             "server = 'x'\nuser = 'y'\nfolder = 'z'",
             "unknown setting folder (did you mean folders?)",
         ),
-        ("server = 'x'\nuser = 'y'\nmda = 'z'\nto = 'a'", "to and mda exclude each other"),
+        (
+            "server = 'x'\nuser = 'y'\nmda = 'z'\nmaildir = '/a'",
+            "maildir and mda exclude each other",
+        ),
         ("server = 'x'\nuser = 'y'\nprotocol = 'imap4'", 'protocol "imap4" is not imap or pop3'),
         ("server = 'x'\nuser = 'y'\nprotocol = 'pop3'\nafter_fetch = 'seen'", "with POP3"),
     ],

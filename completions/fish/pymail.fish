@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands config check queue explain fetch login dkim
+set -l commands config check queue explain fetch import login dkim
 set -l verbs list show hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -20,6 +20,7 @@ complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
 complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
+complete -c pymail -n $none -a import -d 'print the configuration of another program as ours'
 complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
 complete -c pymail -n $none -a dkim -d 'make and show the keys that sign mail'
 
@@ -60,6 +61,10 @@ complete -c pymail -n $fetch -a '(pymail fetch --list 2>/dev/null)' -d account
 complete -c pymail -n $fetch -s n -l dry-run -d 'only say how many there are'
 complete -c pymail -n $fetch -s v -l verbose -d 'say what was fetched'
 complete -c pymail -n $fetch -l list -d 'show the accounts'
+
+set -l import '__fish_seen_subcommand_from import'
+complete -c pymail -n $import -a 'fetchmailrc getmailrc' -d kind
+complete -c pymail -n $import -F
 
 set -l login '__fish_seen_subcommand_from login'
 complete -c pymail -n $login -a "(pymail login --list 2>/dev/null | string replace -r ' .*' '')"

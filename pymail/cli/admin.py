@@ -163,6 +163,20 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
     return status
 
 
+@face.command("import")
+@click.argument("kind", type=click.Choice(["fetchmailrc", "getmailrc"]))
+@click.argument("file")
+def import_configuration(kind: str, file: str) -> None:
+    """Print the configuration of another program as ours.
+
+    KIND is fetchmailrc or getmailrc.  What cannot be carried over stands before it, as comments.
+    """
+    from pymail import moving  # noqa: PLC0415
+
+    for line in moving.converted(kind, file):
+        _say(line)
+
+
 @face.command("check")
 def check_machine() -> int:
     """Look for what keeps mail from moving: one line each, with the remedy.

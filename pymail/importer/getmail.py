@@ -1,0 +1,130 @@
+"""getmailrc (getmail(1), getmailrc examples) as an account of ours."""
+
+import ast
+import configparser
+import shlex
+
+from pymail.errors import DataError
+from pymail.importer import Imported, named
+
+_TYPES = {
+    "SimplePOP3Retriever": ("pop3", False),
+    "SimplePOP3SSLRetriever": ("pop3", True),
+    "MultidropPOP3Retriever": ("pop3", False),
+    "MultidropPOP3SSLRetriever": ("pop3", True),
+    "MultidropSDPSRetriever": ("pop3", False),
+    "BrokenUIDLPOP3Retriever": ("pop3", False),
+    "BrokenUIDLPOP3SSLRetriever": ("pop3", True),
+    "SimpleIMAPRetriever": ("imap", False),
+    "SimpleIMAPSSLRetriever": ("imap", True),
+    "MultidropIMAPRetriever": ("imap", False),
+    "MultidropIMAPSSLRetriever": ("imap", True),
+}
+_SAME = {
+    "options": {"verbose", "read_all", "delivered_to", "received", "message_log_syslog"},
+    "retriever": {"type", "server", "port", "username", "timeout", "use_peek"},
+}
+
+
+def read(text: str) -> Imported:
+    """Return the account of a file.  DataError where it is none of getmail's."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise DataError(f"cannot import: {' '.join(str(error).split())}") from None
+    if not parser.has_section("retriever"):
+        raise DataError("cannot import: there is no [retriever]")
+    return _Reader(parser).result
+
+
+class _Reader:
+    def __init__(self, parser: configparser.RawConfigParser) -> None:
+        self.result = Imported({}, [])
+        self._parser = parser
+        self._rest = {name: dict(parser.items(name)) for name in parser.sections()}
+        retriever = self._rest["retriever"]
+        server = retriever.get("server", "")
+        self._name = named({}, server)
+        self._account: dict[str, object] = {"server": server}
+        self._retrieve(retriever)
+        self._options(self._rest.get("options", {}))
+        for section, values in self._rest.items():
+            if section.startswith("filter"):
+                self._filter(values)
+        self._deliver(self._rest.get("destination", {}))
+        for section, values in self._rest.items():
+            for key, value in values.items():
+                if key not in _SAME.get(section, ()) and not key.startswith("_"):
+                    self._lose(f"[{section}] {key} = {' '.join(value.split())}")
+        self.result.accounts[self._name] = self._account
+
+    def _lose(self, words: str) -> None:
+        self.result.lost.append(f"[fetch.{self._name}]: {words}")
+
+    def _retrieve(self, given: dict[str, str]) -> None:
+        kind = given.get("type", "")
+        if kind not in _TYPES:
+            raise DataError(f"cannot import: unknown type of retriever: {kind}")
+        protocol, wrapped = _TYPES[kind]
+        self._account |= {"protocol": protocol, "user": given.get("username", "")}
+        if port := given.get("port", ""):
+            self._account["port"] = int(port) if port.isdecimal() else 0
+        if not wrapped:
+            self._account["tls_security_level"] = "none"
+            self._lose(f"{kind}: the password goes over the line for everybody to read")
+        if password := given.pop("password", ""):
+            self._account["password"] = password
+        if "password_command" in given:
+            self._account["password_command"] = shlex.join(_tuple(given.pop("password_command")))
+        if "mailboxes" in given:
+            self._account["folders"] = list(_tuple(given.pop("mailboxes")))
+        if given.pop("use_xoauth2", "").lower() in ("true", "1", "yes"):
+            self._account["sasl_mechanism_filter"] = ["xoauth2"]
+        if header := given.pop("envelope_recipient", ""):
+            self._account["envelope_header"] = header.partition(":")[0]
+            self._lose("envelope_recipient: set domains to those of your users")
+        if folder := given.pop("move_on_delete", ""):
+            self._account["after_fetch"] = f"move {folder}"
+
+    def _options(self, given: dict[str, str]) -> None:
+        if given.pop("delete", "false").lower() in ("true", "1", "yes"):
+            self._account.setdefault("after_fetch", "delete")
+        else:
+            self._account.pop("after_fetch", "")
+        if (days := given.pop("delete_after", "0")) != "0":
+            self._account["delete_after"] = f"{days}d"
+        if (size := given.pop("max_message_size", "0")) != "0" and size.isdecimal():
+            self._account["size_limit"] = int(size)
+
+    def _filter(self, given: dict[str, str]) -> None:
+        if given.get("type") != "Filter_external" or "filter" in self._account:
+            return
+        del given["type"]
+        self._account["filter"] = _command(given)
+
+    def _deliver(self, given: dict[str, str]) -> None:
+        kind, path = given.get("type", ""), given.get("path", "")
+        if kind == "Maildir" and path:
+            self._account["maildir"] = path.rstrip("/")
+        elif kind == "MDA_external":
+            self._account["mda"] = _command(given)
+        else:
+            return
+        given.pop("type")
+        given.pop("path", "")
+
+
+def _command(given: dict[str, str]) -> str:
+    """Take path and arguments as a command line."""
+    words = [given.pop("path", ""), *_tuple(given.pop("arguments", "()"))]
+    return shlex.join(word for word in words if word)
+
+
+def _tuple(text: str) -> tuple[str, ...]:
+    """Return the texts of a tuple as Python writes it."""
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise DataError(f"cannot import: {text.strip()} is no tuple") from None
+    return tuple(map(str, value)) if isinstance(value, tuple | list) else (str(value),)

@@ -1,0 +1,174 @@
+"""Configurations of fetchmail and getmail as ours, beside what fetchmail itself reads in them."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from harness import Box, needs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pymail.errors import DataError
+from pymail.importer import fetchmail, getmail
+
+FETCHMAILRC = r"""
+# my mail
+set daemon 300
+set logfile /var/log/fetchmail.log
+defaults proto imap
+poll imap.isp.example protocol IMAP port 993 timeout 30:
+   user "me@isp.example" there with password 'se "cret' is alice here ssl sslcertck keep
+   folder INBOX,"Lists" limit 100000
+   user bob password x is bob here ssl nokeep mda "procmail -d %T"
+skip pop.old.example proto pop3 auth cram-md5 user joe pass 'y' no keep
+poll pop.drop.example via 10.0.0.1 proto pop3 envelope "X-Original-To"
+   localdomains home.example office.example no dns:
+   user drop pass z to * here ssl no sslcertck fetchall preconnect "echo hi"
+"""
+GETMAILRC = """
+[retriever]
+type = SimpleIMAPSSLRetriever
+server = imap.isp.example
+username = me
+password_command = ("pass", "show", "my mail")
+mailboxes = ("INBOX", "Lists")
+[destination]
+type = MDA_external
+path = /usr/bin/procmail
+arguments = ("-f", "%(sender)")
+[filter-1]
+type = Filter_external
+path = /usr/bin/spamc
+[options]
+delete = true
+delete_after = 7
+max_message_size = 100000
+message_log = ~/.getmail/log
+"""
+
+
+def converted(box: Box, kind: str, text: str) -> tuple[dict[str, dict[str, object]], list[str]]:
+    file = box.home / "rc"
+    file.write_text(text)
+    done = box.run("pymail", "import", kind, str(file))
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode()
+    # It is a configuration that pymail takes as it stands.
+    box.config(out)
+    assert box.run("pymail", "fetch", "--list").returncode == 0
+    return tomllib.loads(out)["fetch"], [x for x in out.splitlines() if x.startswith("# ")]
+
+
+def test_a_fetchmailrc_becomes_accounts(box: Box):
+    accounts, notes = converted(box, "fetchmailrc", FETCHMAILRC)
+    assert accounts["imap.isp.example"] == {
+        "server": "imap.isp.example",
+        "protocol": "imap",
+        "port": 993,
+        "user": "me@isp.example",
+        "password": 'se "cret',
+        "tls_wrappermode": True,
+        "folders": ["INBOX", "Lists"],
+        "size_limit": 100000,
+        "to": "alice",
+    }
+    assert accounts["imap.isp.example-2"]["mda"] == "procmail -d %T"
+    assert accounts["imap.isp.example-2"]["after_fetch"] == "delete"
+    assert accounts["pop.old.example"]["sasl_mechanism_filter"] == ["cram-md5"]
+    drop = accounts["pop.drop.example"]
+    assert drop["server"] == "10.0.0.1"
+    assert drop["envelope_header"] == "X-Original-To"
+    assert drop["domains"] == ["home.example", "office.example"]
+    assert drop["tls_security_level"] == "encrypt"
+    assert "to" not in drop
+    text = "\n".join(notes)
+    for words in ("set daemon 300", "set logfile", "preconnect echo hi", "skip", "chmod 600"):
+        assert words in text
+
+
+def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
+    needs("fetchmail")
+    file = tmp_path / "rc"
+    file.write_text(FETCHMAILRC)
+    file.chmod(0o600)
+    done = subprocess.run(
+        ["fetchmail", "-f", file, "--configdump"],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    dump = re.search(r"^fetchmailrc = (\{.*\})", done.stdout, re.MULTILINE | re.DOTALL)
+    assert dump
+    plain = re.sub(r"#.*", "", dump[1]).replace("TRUE", "1").replace("FALSE", "0")
+    servers = ast.literal_eval(plain)["servers"]
+    theirs = [(server, user) for server in servers for user in server["users"]]
+    ours = list(fetchmail.read(FETCHMAILRC).accounts.values())
+    assert len(ours) == len(theirs)
+    for account, (server, user) in zip(ours, theirs, strict=True):
+        assert account["server"] == (server["via"] or server["pollname"])
+        assert str(account["protocol"]).upper() == server["protocol"]
+        assert account.get("port") == (int(server["service"]) if server["service"] else None)
+        assert account["user"] == user["remote"]
+        assert account["password"] == user["password"]
+        assert account["tls_wrappermode"] == bool(user["ssl"])
+        assert account.get("mda") == user["mda"]
+        assert (account.get("after_fetch") != "delete") == bool(user["keep"])
+        assert account.get("folders", []) == user["mailboxes"]
+        assert account.get("size_limit", 0) == user["limit"]
+
+
+def test_a_getmailrc_becomes_an_account(box: Box):
+    accounts, notes = converted(box, "getmailrc", GETMAILRC)
+    assert accounts == {
+        "imap.isp.example": {
+            "server": "imap.isp.example",
+            "protocol": "imap",
+            "user": "me",
+            "password_command": "pass show 'my mail'",
+            "folders": ["INBOX", "Lists"],
+            "after_fetch": "delete",
+            "delete_after": "7d",
+            "size_limit": 100000,
+            "filter": "/usr/bin/spamc",
+            "mda": "/usr/bin/procmail -f '%(sender)'",
+        }
+    }
+    assert "# not carried over: [fetch.imap.isp.example]: [options] message_log" in "\n".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ("fetchmailrc", "poll x user 'y", "a quote in line 1 has no end"),
+        ("fetchmailrc", "hello", "hello is no word of fetchmailrc"),
+        ("fetchmailrc", "poll x pass", "pass has no value"),
+        ("getmailrc", "hello", "no section headers"),
+        ("getmailrc", "[options]\n", "there is no [retriever]"),
+        ("getmailrc", "[retriever]\ntype = X\n", "unknown type of retriever: X"),
+    ],
+)
+def test_what_is_no_such_file_is_told(box: Box, kind: str, text: str, words: str):
+    (box.home / "rc").write_text(text)
+    done = box.run("pymail", "import", kind, str(box.home / "rc"))
+    assert done.returncode == 65
+    assert words in done.stderr.decode()
+
+
+WORDS = sorted({"poll", "user", "is", "set", "no", "=", "'", '"', "x", "1", "\n", "#", "defaults"})
+FILES = st.one_of(
+    st.text(), st.lists(st.sampled_from([*WORDS, "pass", "keep", "folder"])).map(" ".join)
+)
+
+
+@given(text=FILES)
+def test_any_text_is_read_or_refused(text: str):
+    for read in (fetchmail.read, getmail.read):
+        try:
+            found = read(text)
+        except DataError:
+            continue
+        assert all(isinstance(name, str) for name in found.accounts)
