@@ -102,14 +102,14 @@ def sentence(count: int, authors: list[str], waiting: list[Entry], now: int) -> 
 
 
 def mailboxes(home: str, home_mailbox: str, mail: str) -> list[str]:
-    """Return where new mail may lie: each Maildir by the path of its new/, or an mbox file.
+    """Return where new mail may lie: the new/ of each Maildir, with a final slash, or an mbox file.
 
     `mail` is $MAIL, which counts where it names a Maildir.
     """
     wanted = [f"{home}/{home_mailbox}", f"{home}/.maildir/", f"{mail.removeprefix('maildir:')}/"]
     found: dict[tuple[int, int], str] = {}
     for path in wanted:
-        place = f"{path}new" if path.endswith("/") else path
+        place = f"{path}new/" if path.endswith("/") else path
         try:
             about = os.stat(place)
         except OSError:
@@ -147,7 +147,7 @@ def _own(spool: Spool, now: int) -> Iterator[Entry]:
 def _new(box: str) -> tuple[int, Iterable[bytes]]:
     """Return how many messages are new, and the heads of the latest ones, not read yet."""
     try:
-        if not box.endswith("/new"):
+        if not box.endswith("/"):
             heads = _new_in_mbox(box)
             return len(heads), heads[: -_MOST_HEADS - 1 : -1]
         with os.scandir(box) as files:
@@ -159,7 +159,7 @@ def _new(box: str) -> tuple[int, Iterable[bytes]]:
     except OSError:
         return 0, ()
     latest = heapq.nlargest(_MOST_HEADS, names, key=_arrival)
-    return len(names), (_head(f"{box}/{name}") for name in latest)
+    return len(names), (_head(f"{box}{name}") for name in latest)
 
 
 def _new_in_mbox(path: str) -> list[bytes]:

@@ -116,9 +116,11 @@ def test_every_place_where_mail_may_lie_is_looked_at_once(box: Box) -> None:
     assert told(box.run("pymail", "notice")) == "You have 1 new message, from Анна.\n"
 
 
-def test_an_mbox_is_looked_at_and_not_touched(box: Box) -> None:
-    box.config("home_mailbox = 'mbox'\n")
-    mbox = box.home / "mbox"
+@pytest.mark.parametrize("name", ["mbox", "mail/new"])
+def test_an_mbox_is_looked_at_and_not_touched(box: Box, name: str) -> None:
+    box.config(f"home_mailbox = '{name}'\n")
+    mbox = box.home / name
+    mbox.parent.mkdir(exist_ok=True)
     mbox.write_text(
         "From a@x Mon Nov 23 00:00:00 2026\nFrom: a@x\nStatus: RO\n\nbody\nFrom here\n\n"
         "From b@x Mon Nov 23 00:01:00 2026\nFrom: b@x\nSubject: two\n\n2\n\n"
