@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from harness import BIN, Box, needs
 from machine import Machine
 from typist import Terminal
 
-from pymail import notice
+from pymail import child, notice
 from pymail.envelope import Envelope
-from pymail.spool import Entry, Spool
+from pymail.spool import Spool
 
 SHELLS = ("bash", "zsh", "dash", "fish")
 STARTUP = {
@@ -208,17 +209,26 @@ def test_what_is_known_in_time_is_told(box: Box, monkeypatch: pytest.MonkeyPatch
     deliver(box.home / "Maildir")
     parent = os.getpid()
 
-    def hang(*_: object) -> Iterator[Entry]:
+    def hang(*_: object) -> list[str]:
         while os.getpid() != parent:
             time.sleep(1)
-        yield from ()
+        return []
 
-    monkeypatch.setattr(notice, "stuck", hang)
-    assert notice.line() == "You have 1 new message, from Анна."
-    monkeypatch.setattr(notice, "_authors", lambda heads: [*hang()])
-    assert notice.line() == "You have 1 new message."
-    monkeypatch.setattr(notice, "mailboxes", lambda *_: [*hang()])
-    assert notice.line() == ""
+    forked: list[int] = []
+
+    def fork(out: int, serve: Callable[[], None]) -> int:
+        forked.append(child.fork(out, serve))
+        return forked[-1]
+
+    monkeypatch.setattr(notice, "child", SimpleNamespace(fork=fork, hear=child.hear))
+    for name, line in (
+        ("stuck", "You have 1 new message, from Анна."),
+        ("_authors", "You have 1 new message."),
+        ("mailboxes", ""),
+    ):
+        monkeypatch.setattr(notice, name, hang)
+        assert notice.line() == line
+        os.waitpid(forked[-1], 0)  # it was killed, else this would wait for ever
 
 
 # --- what is stuck -------------------------------------------------------------------------------
