@@ -68,8 +68,8 @@ def ask(user: Identity, question: Callable[[], list[str]], patience: float = 0) 
 
     pid = fork(writable, serve)
     os.close(writable)
-    data = _answer(readable, time.monotonic() + patience)
-    if data is None:
+    data, whole = hear(readable, time.monotonic() + patience)
+    if not whole:
         os.kill(pid, signal.SIGKILL)
         reap(pid)
         raise OSError(errno.ETIMEDOUT, f"no answer in {patience} s (a hanging mount?)")
@@ -80,8 +80,8 @@ def ask(user: Identity, question: Callable[[], list[str]], patience: float = 0) 
     return [str(word) for word in json.loads(data)]
 
 
-def _answer(fd: int, deadline: float) -> bytes | None:
-    """Return what comes through a pipe up to its end, None where that takes too long."""
+def hear(fd: int, deadline: float) -> tuple[bytes, bool]:
+    """Return what comes through a pipe, and whether that was all of it; close the pipe."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     data = b""
@@ -90,9 +90,9 @@ def _answer(fd: int, deadline: float) -> bytes | None:
             if poll.poll(int(left * 1000)):
                 piece = os.read(fd, 1 << 16)
                 if not piece:
-                    return data
+                    return data, True
                 data += piece
-        return None
+        return data, False
     finally:
         os.close(fd)
 

@@ -295,6 +295,7 @@ def offers(shell: str, line: str) -> list[str]:
         ("mailq -", "-j"),
         ("newaliases --h", "--help"),
         ("flush --s", "--site"),
+        ("pymail shell-init z", "zsh"),
     ],
 )
 def test_a_shell_offers_what_fits(shell: str, line: str, wanted: str) -> None:
@@ -319,8 +320,8 @@ def blocks(kind: str) -> list[str]:
 
 def test_readme_names_programs_and_commands_that_exist() -> None:
     known = {" ".join(path) for path, _ in commands()}
-    shown = re.findall(r"^pymail (\w+)", "\n".join(blocks("sh")), re.MULTILINE)
-    shown += re.findall(r"`pymail (\w+)", README)
+    shown = re.findall(r"^pymail ([\w-]+)", "\n".join(blocks("sh")), re.MULTILINE)
+    shown += re.findall(r"`pymail ([\w-]+)", README)
     assert len(shown) > 4
     for command in shown:
         assert command in known, command

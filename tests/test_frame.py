@@ -17,6 +17,7 @@ PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail
 # anyway.  Each line is measured time: see whether a new name is worth its milliseconds to every
 # letter that is ever sent.
 GROUND = {"errors", "paths", "log", "address", "message", "envelope", "stream", "spool", "pickup"}
+GROUND |= {"waiting"}  # what waits in the queue: mailq's
 STANDARD = {"errno", "fcntl", "pwd", "syslog", "binascii"}
 
 LOADED = """

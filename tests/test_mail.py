@@ -1009,6 +1009,22 @@ def test_minus_h_lists_an_mbox(box: Box) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "who"),
+    [
+        ("=?utf-8?q?Last=2C_First?= <a@b>", "Last, First"),
+        ('"=?utf-8?b?0JjQstCw0L0=?=" <a@b>', "Иван"),
+        ("root (=?utf-8?q?Cron_D=C3=A6mon?=)", "Cron Dæmon"),
+        ("=?utf-8?q?a=1B=5B2Jb?= <a@b>", "a?[2Jb"),
+        ("(" * 5000, "(" * 18),
+    ],
+)
+def test_minus_h_names_the_author_whatever_the_name(box: Box, field: str, who: str) -> None:
+    deliver(box.home / "Maildir", "new/1.a.b", f"From: {field}\n\n")
+    status, out, err = look(box, "-H")
+    assert (status, err, out[6:24].rstrip()) == (0, "", who)
+
+
 def test_no_mail_is_said(box: Box) -> None:
     assert look(box, "-H") == (1, "", f"mail: no mail for {box.user}\n")
     assert look(box) == (1, "", f"mail: no mail for {box.user}\n")

@@ -12,9 +12,10 @@ import pytest
 from harness import ROOT, argv
 
 from pymail.active import take
-from pymail.cli.mailq import queue, text
+from pymail.cli.mailq import text
 from pymail.envelope import Envelope
 from pymail.spool import DELIVERED, HELD, NEVER, Attempt, Spool, pack
+from pymail.waiting import queue
 
 HEADING = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------"
 ENTRY = re.compile(r"(\w{17,22})([*! ])? +(\d+) (\w{3} \w{3} [ \d]\d [\d:]{8}) (.*)")

@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands config check queue explain fetch import login dkim
+set -l commands config check queue explain fetch import login dkim notice shell-init
 set -l verbs list show hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -23,6 +23,8 @@ complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
 complete -c pymail -n $none -a import -d 'print the configuration of another program as ours'
 complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
 complete -c pymail -n $none -a dkim -d 'make and show the keys that sign mail'
+complete -c pymail -n $none -a notice -d 'tell of new mail, and of what is stuck'
+complete -c pymail -n $none -a shell-init -d 'print the lines that tell of new mail'
 
 set -l config '__fish_seen_subcommand_from config'
 set -l first "$config; and not __fish_seen_subcommand_from set unset"
@@ -81,3 +83,6 @@ set -l key "$dkim; and __fish_seen_subcommand_from new"
 complete -c pymail -n $key -x -l selector -d 'the name of the key in DNS'
 complete -c pymail -n $key -x -l bits -d 'length of the key'
 complete -c pymail -n $key -l ed25519 -d 'a short key, which not everybody understands'
+
+set -l init '__fish_seen_subcommand_from shell-init'
+complete -c pymail -n "$init; and not __fish_seen_subcommand_from bash zsh sh fish" -a 'bash zsh sh fish'

@@ -433,3 +433,38 @@ def explain_addresses(
         elif route.status != "sent":
             status = status or errors.EX_TEMPFAIL
     return status
+
+
+@face.command("notice")
+def tell_news() -> None:
+    """Tell of new mail, and of what is stuck in the queue: one line, or nothing.
+
+    It takes 5 seconds at most.
+    """
+    from pymail import notice  # noqa: PLC0415
+
+    text = notice.line()
+    if text:
+        _say(text)
+
+
+@face.command("shell-init")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "sh", "fish"]))
+def print_snippet(shell: str) -> None:
+    """Print the lines for the startup file of SHELL that tell of new mail.
+
+    They start no program unless there is something to tell.
+    """
+    from pymail import config, shellinit  # noqa: PLC0415
+
+    spool = paths.spool()
+    text = shellinit.snippet(
+        shell,
+        os.path.abspath(sys.argv[0]) if "/" in sys.argv[0] else "pymail",
+        home=paths.home(os.getuid()),
+        mailbox=config.here(spool).home_mailbox,
+        spool=os.path.abspath(spool),
+        system=paths.is_system(spool),
+    )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(text))

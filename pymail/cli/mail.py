@@ -15,7 +15,6 @@ from pymail import (
     address,
     charset,
     compose,
-    config,
     errors,
     keep,
     mailargs,
@@ -366,18 +365,4 @@ def _mailboxes(options: Options, user: _User) -> list[str]:
                 return []
             raise errors.NoUserError(f"unknown user {options.user}") from None
     own = [] if options.user else [user.path("MAIL", "").removeprefix("maildir:")]
-    return [path for path in (*own, f"{home}/{_home_mailbox()}") if path]
-
-
-def _home_mailbox() -> str:
-    """Return home_mailbox; a configuration that is broken is no reason not to look."""
-    spool = paths.spool()
-    try:
-        return config.load(
-            paths.config(spool),
-            hostname=os.uname().nodename,
-            mailname="",
-            aliases=paths.aliases(spool),
-        ).home_mailbox
-    except MailError:
-        return "Maildir/"
+    return [path for path in (*own, f"{home}/{reader.home_mailbox()}") if path]

@@ -1,19 +1,17 @@
 """mailq: what is in the queue, in the text format of Postfix's mailq or as JSON.
 
-Root sees everything.  A user of a system spool sees the own messages: those still in the own
-drop directory, and those that root's flush has told of in `.status` there.
+Root sees everything, a user of a system spool the own messages (see waiting.py).
 """
 
 import io
-import os
 import pwd
-import stat
 import sys
 import time
 
 from pymail import __version__, errors, paths
-from pymail.errors import DataError, UsageError
-from pymail.spool import HELD, OPEN, Attempt, Entry, Spool, is_id, read, uid_of, unpack
+from pymail.errors import UsageError
+from pymail.spool import OPEN, Attempt, Entry, Spool, uid_of
+from pymail.waiting import queue
 
 USAGE = "usage: mailq [-j] [-v]\n"
 
@@ -21,7 +19,6 @@ HEADING = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WIDTH = 78
-_STATUS_LIMIT = 1 << 26
 _logins: dict[int, str] = {}
 
 
@@ -49,21 +46,6 @@ def _main() -> int:
         sys.stdout.reconfigure(encoding="utf-8")  # as RFC 8259 has it, whatever the locale is
     sys.stdout.write("".join(_json(*each) for each in entries) if json else text(entries))
     return errors.EX_OK
-
-
-def queue(spool: Spool) -> list[tuple[str, Entry]]:
-    """Return ("drop", "deferred", "active" or "hold", entry) of what the caller may see."""
-    now = int(time.time())
-    if not spool.system or os.geteuid() == 0:
-        found = [e for e in (spool.read(qid) for qid, _ in spool.entries()) if e is not None]
-        entries = [(_where(entry, now), entry) for entry in found]
-        if spool.system:
-            for name in _names(f"{spool.path}/drop"):
-                entries += [("drop", e) for e in _dropped(f"{spool.path}/drop/{name}")]
-        return entries
-    directory = spool.drop_directory(os.geteuid())
-    entries = [("drop", entry) for entry in _dropped(directory)]
-    return entries + [(_where(entry, now), entry) for entry in _told(directory)]
 
 
 def text(entries: list[tuple[str, Entry]]) -> str:
@@ -160,39 +142,3 @@ def _reasons(attempts: list[Attempt]) -> dict[int, str]:
     return {
         a.index: a.words for a in attempts if a.status in ("deferred", "kept", "offline", "held")
     }
-
-
-def _where(entry: Entry, now: int) -> str:
-    waiting = [state for state in entry.head.states if state in OPEN]
-    if waiting and all(state in HELD for state in waiting):
-        return "hold"
-    return "active" if entry.due <= now else "deferred"
-
-
-def _names(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except OSError:
-        return []
-
-
-def _dropped(directory: str) -> list[Entry]:
-    """Return what lies in a drop directory; what is no message of its owner is passed over."""
-    found = []
-    for name in _names(directory):
-        path = f"{directory}/{name}"
-        try:
-            if is_id(name) and stat.S_ISREG(os.lstat(path).st_mode):
-                found.append(read(path, name))
-        except (OSError, DataError):
-            continue  # adopted meanwhile, or not ours to read
-    return found
-
-
-def _told(directory: str) -> list[Entry]:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        with open(os.open(f"{directory}/.status", flags), "rb") as file:
-            return unpack(file.read(_STATUS_LIMIT) or b"")
-    except OSError:
-        return []  # nothing of ours is queued

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from statistics import median
 
-from . import disk, packages, table
+from . import disk, packages, shells, table
 from .table import PIP, Samples
 from .worker import PYTHON
 
@@ -154,6 +154,7 @@ class Bench:
         self.submission(actor, actor.name)
         if actor.name == "pymail":
             self.interpreters(actor)
+            self.shells(actor)
         self.big(actor)
         self.queue(actor)
         if actor.name != "dma":
@@ -173,6 +174,13 @@ class Bench:
             bare = [f"{self.venv}/bin/python", "-c", "pass"]
             self.keep(row, PIP, actor.ask("bare", argv=bare, times=times))
             self.submission(actor, PIP, [f"{self.venv}/bin/sendmail"])
+
+    def shells(self, actor: Actor) -> None:
+        """Measure what it costs a shell to find that there is no mail."""
+        for shell in shells.STARTS:
+            done = actor.ask("shell", shell=shell, times=self.given.latency)
+            for row, value in done.items() if isinstance(done, dict) else ():
+                self.keep(row, actor.name, value)
 
     def submission(self, actor: Actor, column: str, program: object = None) -> None:
         """Measure small submissions: one, many, and eight at a time."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from statistics import median
 
+from . import shells
+
 Samples = dict[tuple[str, str], list[float]]  # (row, column) to one value a run
 
 PIP = "pymail (pip)"
@@ -36,6 +38,11 @@ ROWS = (
     ("200 to a sink far away, 1 connection", "a second", 1, True),
     ("round trips a message", "", 1, False),
     ("1,000 beside 1,000 for a dead server", "a second", 1, True),
+    *(
+        (row.format(shell), "ms", 1e3, False)
+        for shell in shells.STARTS
+        for row in (shells.BARE, shells.WITH)
+    ),
 )
 
 
@@ -145,6 +152,12 @@ def targets(samples: Samples) -> Iterable[tuple[str, float | None, str, float]]:
     yield "round trips a message", middle(samples, "round trips a message"), "<=", 2.0
     beside, alone = "1,000 beside 1,000 for a dead server", "1,000 to an SMTP sink"
     yield f"{beside}, against alone", ratio(samples, beside, (alone, "pymail")), ">=", 0.8
+    for shell in shells.STARTS:
+        bare, lines = shells.BARE.format(shell), shells.WITH.format(shell)
+        alone, told = middle(samples, bare), middle(samples, lines)
+        added = None if alone is None or told is None else (told - alone) * 1e3
+        yield f"no mail, told to {shell}: ms more than its start", added, "<=", 5.0
+        yield f"{lines}, against bare", ratio(samples, lines, (bare, "pymail")), "<=", 2.0
     resident = middle(samples, "resident while idle")
     yield "resident while idle: MiB", None if resident is None else resident / 2**20, "<=", 0.0
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from . import shells
 from .sink import FAR, PORT, Dead, Distance, Sink
 from .stage import SENDER, Stage
 from .systems import ALL, ELSEWHERE, ENV, NOWHERE, System, locals_
@@ -233,6 +234,17 @@ class Worker:
         os.unlink(self.system.aliases_file)
         self.system.empty()
         return seconds
+
+    def do_shell(self, shell: str, times: int) -> object:
+        """Time the start of a shell, with and without the lines that look for new mail."""
+        spool = self.system.env["PYMAIL_SPOOL"]
+        rows, home = shells.commands(shell, self.place, spool)
+        found: dict[str, list[float]] = {row: [] for row in rows}
+        for _ in range(times):  # in turn: a busy moment falls on both
+            for row, argv in rows.items():
+                done = self.clock(argv, 1, uid=SENDER[1], env={**ENV, **home})
+                found[row].append(done["total"])
+        return found
 
     def do_resident(self) -> object:
         """Tell the memory of what runs while nothing happens."""
