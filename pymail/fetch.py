@@ -79,10 +79,12 @@ class Fetch:
                 if not dry:
                     there.recover(_Recorded(account.name, record))
                 source = self._connected()
+                present: set[str] = set()
                 try:
                     for box in account.folders if account.protocol == "imap" else source.boxes():
-                        self._box(source, box, record, there, dry=dry)
+                        present |= self._box(source, box, record, there, dry=dry)
                     source.quit()
+                    record.keep(present)
                 except BaseException:
                     source.close()
                     raise
@@ -94,10 +96,12 @@ class Fetch:
 
     def _box(
         self, source: Source, box: str, record: Fetched, there: Destination, *, dry: bool
-    ) -> None:
+    ) -> set[str]:
+        """Fetch what is new in a folder; return the keys of all that is in it."""
         account, after = self._account, self._account.after
         remotes = source.look(box)
-        new = [each for each in remotes if each.key not in record]
+        # POP3 may give copies of one message the same UIDL: one is enough.
+        new = list({each.key: each for each in remotes if each.key not in record}.values())
         large = [each for each in new if 0 < account.size_limit < each.size]
         for each in large:
             self.summary.warnings.append(
@@ -105,8 +109,9 @@ class Fetch:
             )
         wanted = [each for each in new if each not in large]
         self.summary.waiting += len(wanted)
+        present = {each.key for each in remotes}
         if dry:
-            return
+            return present
         if after.verb in ("delete", "move"):  # a fetch that died had no time for it
             source.finish([each for each in remotes if each.key in record], after)
         elif account.delete_after:
@@ -116,7 +121,7 @@ class Fetch:
         for group in _groups(wanted):
             taken = self._group(source, group, record, there)
             source.finish(taken, after)
-        record.keep({each.key for each in remotes} if len(account.folders) == 1 else ())
+        return present
 
     def _group(
         self, source: Source, group: Sequence[Remote], record: Fetched, there: Destination

@@ -13,6 +13,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from pymail.errors import TempError
 
+WORTH = 10_000
+"""Lines about messages that are gone which are worth a new file."""
+
 
 class Fetched:
     """The record of one account, under its lock.  TempError where another fetch has it."""
@@ -58,9 +61,12 @@ class Fetched:
         self._times |= dict.fromkeys(keys, now)
 
     def keep(self, present: Collection[str]) -> None:
-        """Forget what is not on the server any more, once that is worth a new file."""
+        """Forget what is not on the server any more, once that is worth a new file.
+
+        A server that shows nothing at all may have lost its mail for a while only.
+        """
         gone = len(self._times) - sum(key in self._times for key in present)
-        if gone <= len(present) + 1000:
+        if not present or gone <= len(present) + WORTH:
             return
         kept = {key: self._times[key] for key in present if key in self._times}
         draft = f"{self._path}.new"
@@ -74,6 +80,10 @@ class Fetched:
                 os.close(fd)
             os.rename(draft, self._path)
             _sync(os.path.dirname(self._path))
+            os.close(self._file)
+            self._file = -1
+            self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
+            self._times = kept
         except OSError as error:
             raise _trouble(self._path, error) from None
 

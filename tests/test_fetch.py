@@ -279,6 +279,26 @@ def test_what_is_kept_is_deleted_when_it_is_old(box: Box, store: Store, account,
     assert len(inbox(box)) == 3
 
 
+def test_copies_of_a_message_that_the_server_cannot_tell_apart_come_once(
+    box: Box, tmp_path: Path, authority: Authority
+):
+    # Here it makes the same UIDL for all messages, as others do for the same bytes.
+    pem = authority.pem("good", "localhost")
+    with dovecot(tmp_path / "d", pem, "pop3_uidl_format = %v") as server:
+        server.put(LETTERS[0], LETTERS[0])
+        box.config(
+            f"smtp_tls_CAfile = '{authority.file}'\n[fetch.isp]\nprotocol = 'pop3'\n"
+            f"server = 'localhost'\nport = {server.ports['pop3s']}\nuser = '{USER}'\n"
+            f"password = '{PASSWORD}'\nmaildir = '~/Maildir'\nafter_fetch = 'delete'\n"
+        )
+        box.config_file.chmod(0o600)
+        for _ in range(2):
+            done = box.run("pymail", "fetch")
+            assert (done.returncode, done.stderr) == (0, b"")
+        assert server.letters() == []
+    assert inbox(box) == [LETTERS[0]]
+
+
 def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):
     account("pop3s", "maildir = '~/Maildir'", "size_limit = 1000", "after_fetch = 'delete'")
     store.put(LETTERS[0], LETTERS[3])

@@ -123,6 +123,7 @@ def test_imap_makes_keys_of_folder_validity_and_uid():
         (b"x" * 100_000, "a line without end"),
         (b"* OK\r\n* CAPABILITY IMAP4rev1\r\na1 OK\r\n* BYE out\r\n", "out"),
         (OPENED + SELECTED.replace(b"UIDVALIDITY", b"X"), "has no UIDVALIDITY"),
+        (OPENED + SELECTED + b"* 1 FETCH (UID 1 RFC822.SIZE 3)\r\na3 NO\r\n", "cannot list folder"),
         (OPENED + b"a2 NO none\r\n", "cannot open folder INBOX"),
         (OPENED + b"* X {99999999}\r\n", "too much"),
     ],

@@ -103,6 +103,9 @@ class Imap:
             uid, size = _UID.search(response.text), _SIZE.search(response.text)
             if uid and size:
                 found[int(uid[1])] = int(size[1])
+        if not self._good():
+            said = words(self._final)
+            raise LostError("4.5.0", f"host {self._talk.host}: cannot list folder {box}: {said}")
         prefix = "".join(c if "!" <= c <= "~" and c != "%" else f"%{ord(c):X};" for c in box)
         return [
             Remote(f"{prefix}:{self._validity}:{uid}", uid, found[uid]) for uid in sorted(found)

@@ -1,0 +1,66 @@
+"""The record of what was fetched: it survives, and does not grow for ever."""
+
+import pytest
+
+from pymail import fetched
+from pymail.errors import TempError
+from pymail.fetched import Fetched
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path / "fetch")
+
+
+def held(folder) -> set[str]:
+    record = Fetched(folder, "isp")
+    try:
+        return set(record)
+    finally:
+        record.close()
+
+
+def test_what_was_recorded_is_there_the_next_time(folder):
+    record = Fetched(folder, "isp")
+    record.add(["a", "b"])
+    record.close()
+    assert held(folder) == {"a", "b"}
+
+
+def test_a_line_that_was_not_finished_counts_for_nothing(folder):
+    record = Fetched(folder, "isp")
+    record.add(["a"])
+    record.close()
+    with open(f"{folder}/isp", "a", encoding="ascii") as file:
+        file.write("1700000000 half")
+    assert held(folder) == {"a"}
+    record = Fetched(folder, "isp")
+    record.add(["c"])
+    record.close()
+    assert held(folder) == {"a", "c"}
+
+
+def test_two_at_a_time_are_refused(folder):
+    record = Fetched(folder, "isp")
+    with pytest.raises(TempError, match="another fetch of it is running"):
+        Fetched(folder, "isp")
+    record.close()
+
+
+def test_what_is_gone_for_good_is_forgotten_and_the_rest_kept(folder, monkeypatch):
+    monkeypatch.setattr(fetched, "WORTH", 10)
+    record = Fetched(folder, "isp")
+    record.add([f"k{n}" for n in range(20)])
+    record.keep(set())  # a server that shows nothing
+    assert len(set(record)) == 20
+    record.keep({"k1", "k2", "new"})
+    assert set(record) == {"k1", "k2"}
+    record.add(["later"])
+    record.close()
+    assert held(folder) == {"k1", "k2", "later"}
+
+
+def test_a_record_that_cannot_be_written_is_told(folder, tmp_path):
+    (tmp_path / "fetch").write_text("a file")
+    with pytest.raises(TempError, match="cannot record in"):
+        Fetched(folder, "isp")
