@@ -412,12 +412,18 @@ def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
 
 
 def test_two_fetches_of_an_account_do_not_meet(box: Box, store: Store, account):
-    account("imaps", "mda = 'sleep 2; cat >/dev/null'")
+    begun, go_on = box.home / "begun", box.home / "go on"
+    wait = f'touch {begun}; while ! test -e "{go_on}"; do sleep 0.1; done; cat >/dev/null'
+    account("imaps", f"mda = '''{wait}'''")
     store.put(LETTERS[0])
     first = subprocess.Popen(argv("pymail", "fetch"), env=box.env)
-    time.sleep(1.2)
+    deadline = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     done = box.run("pymail", "fetch")
-    assert first.wait(20) == 0
+    go_on.touch()
+    assert first.wait(60) == 0
     assert done.returncode == 75
     assert b"another fetch of it is running" in done.stderr
 
