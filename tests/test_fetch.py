@@ -16,6 +16,7 @@ from harness import Box, argv, needs
 from machine import Machine
 from mailstores import PASSWORD, USER, Store, dovecot, mailutils
 from relays import free_port
+from tokens import GOOD, introspection
 
 WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
 LETTERS = [
@@ -328,6 +329,42 @@ def test_a_box_for_many_goes_to_those_that_its_header_names(box: Box, store: Sto
     found = sorted(sorted(r["address"] for r in line["recipients"]) for line in lines)
     names = [[address.partition("@")[0] for address in each] for each in found]
     assert names == sorted([["ann"], [box.user], ["Bob", "ann"]])
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+@pytest.mark.parametrize("mechanism", ["xoauth2", "oauthbearer"])
+def test_a_token_logs_in_and_a_stale_one_is_told(
+    box: Box, tmp_path: Path, authority: Authority, kind: str, mechanism: str
+):
+    (tmp_path / "token").write_text(GOOD)
+    with introspection(USER) as url:
+        (tmp_path / "oauth2").write_text(
+            f"introspection_mode = get\nintrospection_url = {url}\n"
+            "username_attribute = email\nactive_attribute = active\nactive_value = true\n"
+        )
+        tokens = (
+            "auth_mechanisms = plain xoauth2 oauthbearer",
+            (
+                f"passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n"
+                f" args = {tmp_path}/oauth2\n}}"
+            ),
+        )
+        with dovecot(tmp_path / "d", authority.pem("good", "localhost"), *tokens) as server:
+            box.config(
+                f"smtp_tls_CAfile = '{authority.file}'\n[fetch.isp]\nprotocol = '{kind}'\n"
+                f"server = 'localhost'\nport = {server.ports[kind + 's']}\nuser = '{USER}'\n"
+                f"password_command = 'cat {tmp_path}/token'\nmaildir = '~/Maildir'\n"
+                f"sasl_mechanism_filter = ['{mechanism}']\n"
+            )
+            server.put(LETTERS[0])
+            done = box.run("pymail", "fetch", "-v")
+            assert done.stdout.startswith(b"isp: 1 fetched"), done.stderr.decode() + server.log()
+            (tmp_path / "token").write_text("stale-token-of-yesterday")
+            done = box.run("pymail", "fetch", "-v")
+    assert done.returncode == 77
+    assert b"the token is refused: " in done.stderr
+    assert b"stale-token" not in done.stderr
+    assert inbox(box) == [LETTERS[0]]
 
 
 def test_a_wrong_password_is_told_and_not_the_password(box: Box, store: Store, account):

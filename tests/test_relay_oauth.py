@@ -1,51 +1,17 @@
 """Logins by token (OAuth2) at a real Postfix whose Dovecot asks a service about the token."""
 
-import http.server
 import json
-import threading
-import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from authority import Authority
 from harness import Box
 from postfixes import Postfix, dovecot_auth, postfix
+from tokens import GOOD, introspection
 
 USER = "me@isp.example"
-GOOD = "ya29.good-token_1"
 LETTER = b"Subject: s\n\ntext\n"
-
-
-@contextmanager
-def introspection() -> Iterator[str]:
-    """Run a service that knows one token; yield where a token is asked about."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
-            good = asked.get("token") == [GOOD]
-            body = json.dumps({"active": good, "email": USER}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/?token="
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +24,7 @@ def relay(tmp_path_factory, authority: Authority) -> Iterator[Postfix]:
     place = tmp_path_factory.mktemp("oauth")
     pem = authority.pem("good", "127.0.0.1")
     with (
-        introspection() as url,
+        introspection(USER) as url,
         dovecot_auth(place / "dovecot", {USER: "no password for tokens"}, url) as sasl,
         postfix(place / "postfix", tls=pem, sasl=sasl) as server,
     ):
