@@ -18,7 +18,11 @@ class Mutant:
     ]  # a case, and what the calls to strike at have in their label
 
 
-_SPOOL_SYNC = "            os.fsync(self._fd)\n            os.fsync(self._directory)\n"
+_SPOOL_SYNC = """\
+            os.fsync(self._fd)
+            if not hidden:
+                os.fsync(self._directory)
+"""
 _SPOOL_SYNC_CARELESS = """
             try:
                 os.fsync(self._fd)
