@@ -109,7 +109,7 @@ class Agent:
             data = self._socket.recv(1 << 16)
         except OSError:
             # Nobody would hear what else it does.
-            os.kill(self._pid, signal.SIGKILL)
+            self._kill()
             data = b""
         self._buffer += data
         if not data:

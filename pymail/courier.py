@@ -43,6 +43,9 @@ SLOW = 0.005
 IDLE = 2
 """Seconds that a connection is kept for the next message."""
 
+MOST_STRIKES = 2
+"""Connections that a server did not take, one after another, before the others come first."""
+
 MOST_FAILURES = 3
 """Connections lost one after another before a destination is left alone."""
 
@@ -159,6 +162,7 @@ class _Destination:
         self._finding = threading.Lock()
         self._servers: list[Server] | None = None
         self._alive: set[Server] = set()
+        self._strikes: dict[Server, int] = {}
         self._pause = config.smtp_destination_rate_delay or config.default_destination_rate_delay
         self._next = 0.0
         most = (
@@ -257,14 +261,15 @@ class _Destination:
             return self._servers
 
     def answered(self, server: Server, *, well: bool) -> None:
-        """Hear how a server received us: one that never did is tried last for the rest of the run.
+        """Hear how a server received us: one that does not is tried last for the rest of the run.
 
-        One that did before has too many connections now, no more.
+        One that did before may have too many connections for once.
         """
         with self._finding:
+            strikes = self._strikes[server] = 0 if well else self._strikes.get(server, 0) + 1
             if well:
                 self._alive.add(server)
-            elif server not in self._alive:
+            elif server not in self._alive or strikes >= MOST_STRIKES:
                 self._servers = sorted(self._servers or [], key=lambda each: each == server)
 
     def _found(self) -> list[Server]:
@@ -339,6 +344,7 @@ class _Carrier:
         lost = self._offer(servers, left, put_off)
         if lost is None or not left:
             self._talk.outcomes([(delivery, put_off[n]) for n, delivery in left.items()])
+            self._session = None if lost else self._session
             return True
         self._to.losses += 1
         why = {"login": LOGIN, "offline": OFFLINE}.get(lost.kind, DEAD)
@@ -363,6 +369,7 @@ class _Carrier:
         most = self._to.config.smtp_mx_session_limit or len(servers)
         lost: LostError | None = None
         sessions = 0
+        heard = False  # a server has answered for everybody, and put some off
         for place, server in enumerate(servers):
             try:
                 session = self._connected(server)
@@ -376,11 +383,15 @@ class _Carrier:
             last = place + 1 == len(servers) or sessions == most
             try:
                 self._transact(session, server, left, put_off, last=last)
-                lost = None
+                lost, heard = None, True
             except LostError as error:
                 lost = error
-            if not left or last:
+            # Another server is no place for what this one may have, nor for a refused login.
+            if not left or last or (lost and (lost.doubtful or lost.kind != "host")):
                 break
+        if heard and all(number in put_off for number in left):
+            self._session = None if lost else self._session
+            return None
         return lost
 
     def _transact(
@@ -437,7 +448,9 @@ class _Carrier:
         """Leave the destination alone, and say so of all its mail."""
         outcome = _waiting(why, outcome)
         waiting = self._to.fail(outcome)
-        if outcome.status != "bounced":
+        # Trouble of this machine is no fault of a server: it rests nowhere, and does not age.
+        ours = why == DEAD and outcome.status == "kept"
+        if outcome.status != "bounced" and not ours:
             self._talk.failed(self._to.key, why, outcome)
         self._talk.outcomes([(d, put_off.get(n, outcome)) for n, d in left.items()])
         self._talk.outcomes([(delivery, outcome) for delivery in waiting])

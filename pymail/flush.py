@@ -371,7 +371,8 @@ class _Flusher:
                 if each is not courier:
                     self._agents.remove(each)
                 words = f"cannot deliver as {each.user.name}: {each.failure or 'agent ended'}"
-                for number in sorted(each.pending):
+                unheard, each.pending = sorted(each.pending), set()
+                for number in unheard:
                     self._hear(number, deferred("4.3.0", words))
 
     def _hear(self, number: int, outcome: Outcome) -> None:

@@ -252,7 +252,7 @@ def _fault(challenge: bytes) -> str:
     """Return the status in a report of an error, which RefusedError says is no JSON object."""
     try:
         report = json.loads(challenge)
-    except ValueError:
+    except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict):
         raise RefusedError("the server's report of an error is no JSON object")

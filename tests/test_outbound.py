@@ -189,6 +189,45 @@ def test_a_relay_that_does_not_answer_is_not_asked_again_for_each_message(box: B
     assert len(server.taken) == 40
 
 
+def test_trouble_of_this_machine_ages_and_bounces_nothing(box: Box, authority: Authority) -> None:
+    login(box, f"[127.0.0.1]:{free_port()}", authority.file, "me")
+    more = "password_command = 'echo locked >&2; exit 1'\nmaximal_queue_lifetime = 1\n"
+    box.config(box.config_file.read_text() + more)
+    for number in range(30):
+        box.send(LETTER, f"u{number}@example.org")
+    time.sleep(1.1)
+    for _ in range(9):
+        box.flush("-a")
+    assert len(box.queue()) == 30
+
+
+def test_one_who_is_put_off_and_a_dead_server_hold_up_nobody_else(box: Box) -> None:
+    def verdict(_: socket.socket, line: str) -> str:
+        return "450 4.2.0 greylisted" if "grey@" in line else "250 2.1.5 ok"
+
+    with fake_lmtp(None, EHLO="250 fake", RCPT=verdict) as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = ['{hop}', '[127.0.0.1]:{free_port()}']\n")
+        box.send(LETTER, "grey@example.org")
+        for number in range(9):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        assert len(server.messages) == 9
+    (reason,) = reasons(box)
+    assert "greylisted" in reason
+
+
+def test_a_message_in_doubt_is_not_given_to_another_server(box: Box) -> None:
+    with fake_lmtp(None, EHLO="250 fake", END=[None]) as first, relay() as second:
+        hop = first.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = ['{hop}', '{second.hop}']\n")
+        box.send(LETTER, "joe@example.org")
+        box.flush()
+        assert len(first.messages) == 1
+    assert second.taken == []
+    assert "may be sent more than once" in reasons(box)[0]
+
+
 @pytest.mark.parametrize("dies", ["at the dot", "at the next MAIL", "of the first"])
 def test_a_message_that_was_announced_to_a_server_that_died_is_not_forgotten(
     box: Box, dies: str

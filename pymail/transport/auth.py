@@ -1,7 +1,6 @@
 """The dialogue of AUTH (RFC 4954): who we are, said only where it may be heard."""
 
 import base64
-import binascii
 
 from pymail import sasl
 from pymail.config import Config
@@ -114,5 +113,5 @@ def _challenge(reply: Reply) -> bytes:
     text = "".join(reply.texts)
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii's is one; letters beyond ASCII are another
         return text.encode()
