@@ -443,6 +443,31 @@ def test_a_message_under_way_is_not_sent_when_its_run_dies(box: Box) -> None:
     assert box.queue() == []
 
 
+def test_a_courier_that_is_killed_does_not_end_the_run(box: Box) -> None:
+    command = f"touch {box.home}/begun; sleep 2; cat > {box.home}/got"
+    (box.home / ".forward").write_text(f'"|{command}"\n')
+    with silent() as hop:
+        box.config(f"relayhost = '{hop}'\n")
+        box.send(LETTER)
+        box.send(LETTER, "joe@example.org")
+        run = subprocess.Popen(argv("flush"), env=box.env, stderr=subprocess.PIPE)
+
+        def couriers() -> list[str]:
+            children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+            return [c for c in children if not Path(f"/proc/{c}/task/{c}/children").read_text()]
+
+        deadline = time.monotonic() + 30
+        while not ((box.home / "begun").exists() and couriers()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for pid in couriers():
+            os.kill(int(pid), signal.SIGKILL)
+        _, said = run.communicate(timeout=60)
+    assert (run.returncode, said) == (0, b"")
+    assert b"\n\ntext\n" in (box.home / "got").read_bytes()
+    assert len(box.queue()) == 1
+
+
 def test_explain_tells_the_relay_and_never_the_secret(box: Box, authority: Authority) -> None:
     login(box, "[127.0.0.1]:587", authority.file, "me:secret")
     done = box.run("pymail", "explain", "joe@example.org")
