@@ -58,10 +58,13 @@ _REASONS = (DEAD, LOGIN, OFFLINE)
 class Courier(Agent):
     """The parent's end: deliveries go in at any time, outcomes and failures come out."""
 
-    def __init__(self, user: Identity, config: Config, cache: str) -> None:
-        """Start the child; in the directory `cache` it keeps what it learns."""
+    def __init__(self, user: Identity, config: Config, cache: str, until: float) -> None:
+        """Start the child; in the directory `cache` it keeps what it learns.
+
+        From `until` on, on the monotonic clock, it begins no more message.
+        """
         self._failures: list[Failed] = []
-        super().__init__(user, lambda channel: _serve(channel, user, config, cache))
+        super().__init__(user, lambda channel: _serve(channel, user, config, cache, until))
 
     def post(self, batch: Sequence[Delivery]) -> None:
         """Give the child more to do."""
@@ -356,6 +359,12 @@ class _Carrier:
         self._session = None
         return False
 
+    def leave(self, group: list[Delivery]) -> None:
+        """Leave a message, and what waits behind it, to the next run."""
+        late = deferred("4.3.0", "the run has used its time (run_time_limit); the next goes on")
+        waiting = self._to.fail(late)
+        self._talk.outcomes([(delivery, late) for delivery in (*group, *waiting)])
+
     def end(self) -> None:
         """End the connection."""
         if self._session:
@@ -459,10 +468,11 @@ class _Carrier:
 class _Crew:
     """The destinations, and the threads that serve them."""
 
-    def __init__(self, talk: _Talk, config: Config, cache: str) -> None:
+    def __init__(self, talk: _Talk, config: Config, cache: str, until: float) -> None:
         self._talk = talk
         self._config = config
         self._cache = cache
+        self._until = until
         self._destinations: dict[str, _Destination] = {}
         self._room = threading.Semaphore(MOST_CONNECTIONS)
         self._threads: list[threading.Thread] = []
@@ -507,6 +517,9 @@ class _Crew:
         carrier = _Carrier(to, self._talk)
         try:
             while group := carrier.next():
+                if time.monotonic() > self._until:
+                    carrier.leave(group)
+                    continue
                 began = time.monotonic()
                 if carrier.carry(group):
                     to.took(time.monotonic() - began)
@@ -533,10 +546,12 @@ def _waiting(why: str, outcome: Outcome) -> Outcome:
     return outcome._replace(status=status, reply="", passed=False)
 
 
-def _serve(channel: socket.socket, user: Identity, config: Config, cache: str) -> None:
+def _serve(
+    channel: socket.socket, user: Identity, config: Config, cache: str, until: float
+) -> None:
     """Be the child: take deliveries until the parent has no more."""
     become(user, DESCRIPTORS)
-    crew = _Crew(_Talk(channel), config, cache)
+    crew = _Crew(_Talk(channel), config, cache, until)
     while batch := _received(channel):
         crew.take(batch)
     if batch is None:

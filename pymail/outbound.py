@@ -36,7 +36,7 @@ class Outbound:
         self._config = config
         self._cache = f"{os.path.dirname(queue)}/cache"
         self._sites = Sites(queue, config.minimal_backoff_time, config.maximal_backoff_time)
-        self._deadline = deadline + GRACE
+        self._until, self._deadline = deadline, deadline + GRACE
         self._asked = asked
         self._failed: dict[str, Outcome] = {}
         self._proofs: dict[str, str] = {}
@@ -97,7 +97,7 @@ class Outbound:
         from pymail.courier import Courier  # noqa: PLC0415  (TLS, which local mail does not need)
 
         if self.courier is None or not self.courier.alive:
-            self.courier = Courier(user, self._config, _made(self._cache, user))
+            self.courier = Courier(user, self._config, _made(self._cache, user), self._until)
         self.courier.deadline = self._deadline
         self.courier.post(batch)
 

@@ -443,6 +443,25 @@ def test_a_message_under_way_is_not_sent_when_its_run_dies(box: Box) -> None:
     assert box.queue() == []
 
 
+def test_a_run_that_has_used_its_time_begins_nothing_more(box: Box) -> None:
+    with relay() as server:
+        setting = "run_time_limit = 2\nsmtp_destination_rate_delay = 1\n"
+        box.config(f"relayhost = '{server.hop}'\n{setting}")
+        for number in range(20):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        first = len(server.taken)
+        assert 0 < first < 20
+        assert any("has used its time" in reason for reason in reasons(box))
+        assert len(box.queue()) == 20 - first
+        box.config(f"relayhost = '{server.hop}'\n")
+        box.flush("-a")
+    assert sorted(t.recipients[0] for t in server.taken) == sorted(
+        f"u{n}@example.org" for n in range(20)
+    )
+    assert box.queue() == []
+
+
 def test_a_courier_that_is_killed_does_not_end_the_run(box: Box) -> None:
     command = f"touch {box.home}/begun; sleep 2; cat > {box.home}/got"
     (box.home / ".forward").write_text(f'"|{command}"\n')
