@@ -91,13 +91,11 @@ class Agent:
         """Send the child what says a batch, and the descriptors that belong to it."""
         try:
             self._socket.sendall(len(data).to_bytes(8, "big") + data)
-            for delivery in batch:
-                if delivery.content.fd >= 0:
-                    # A new description, only for reading: the child must not change the queue.
-                    path = f"/proc/self/fd/{delivery.content.fd}"
-                    reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                    socket.send_fds(self._socket, [b"f"], [reader])
-                    os.close(reader)
+            for file in files_of(batch):
+                # A new description, only for reading: the child must not change the queue.
+                reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
+                socket.send_fds(self._socket, [b"f"], [reader])
+                os.close(reader)
         except OSError as error:
             # It died, or has half a batch and waits for the rest: outcomes() sees its end.
             self.failure = f"cannot be given mail: {error.strerror or error}"
@@ -191,17 +189,23 @@ def serve_batches(channel: socket.socket, user: Identity) -> None:
                 channel.sendall("".join(lines).encode("utf-8", "replace"))
                 lines = []
         channel.sendall("".join(lines).encode("utf-8", "replace"))
-        for delivery in batch:
-            if delivery.content.fd >= 0:
-                os.close(delivery.content.fd)
+        for file in files_of(batch):
+            os.close(file)
+
+
+def files_of(batch: Iterable[Delivery]) -> list[int]:
+    """Return the descriptors in which bodies lie, in the order of the deliveries, each once."""
+    return list(dict.fromkeys(d.content.fd for d in batch if d.content.fd >= 0))
 
 
 def with_files(channel: socket.socket, batch: Sequence[Delivery]) -> list[Delivery]:
-    """Return deliveries whose body is in a file with the descriptor that comes for them."""
+    """Return deliveries whose body is in a file with the descriptor that comes for it.
+
+    Those of one message share one: thousands of recipients need no more.
+    """
+    here = {there: socket.recv_fds(channel, 1, 1)[1][0] for there in files_of(batch)}
     return [
-        d._replace(content=d.content._replace(fd=socket.recv_fds(channel, 1, 1)[1][0]))
-        if d.content.fd >= 0
-        else d
+        d._replace(content=d.content._replace(fd=here[d.content.fd])) if d.content.fd >= 0 else d
         for d in batch
     ]
 

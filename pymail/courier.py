@@ -108,14 +108,29 @@ class _Talk:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._lock = threading.Lock()
+        self._uses: dict[int, int] = {}
+
+    def hold(self, batch: Sequence[Delivery]) -> None:
+        """Keep the files of deliveries open until each was told of."""
+        with self._lock:
+            for delivery in batch:
+                file = delivery.content.fd
+                self._uses[file] = self._uses.get(file, 0) + 1
 
     def outcomes(self, told: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Tell what became of deliveries; their files are of no more use."""
-        for delivery, _ in told:
-            if delivery.content.fd >= 0:
-                os.close(delivery.content.fd)
+        with self._lock:
+            for delivery, _ in told:
+                self._let_go(delivery.content.fd)
         lines = [[d.number, o.status, o.dsn, o.words, o.relay, o.reply, o.passed] for d, o in told]
         self._say("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    def _let_go(self, file: int) -> None:
+        self._uses[file] -= 1
+        if not self._uses[file]:
+            del self._uses[file]
+            if file >= 0:
+                os.close(file)
 
     def failed(self, key: str, why: str, outcome: Outcome) -> None:
         """Tell that a destination is left alone."""
@@ -480,6 +495,7 @@ class _Crew:
     def take(self, batch: Sequence[Delivery]) -> None:
         """Queue deliveries; all of them before any goes, so that they can go together."""
         touched = {}
+        self._talk.hold(batch)
         for delivery in batch:
             key = key_of(delivery.argument, delivery.logins)
             to = self._destinations.get(key)

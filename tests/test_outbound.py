@@ -462,6 +462,19 @@ def test_a_run_that_has_used_its_time_begins_nothing_more(box: Box) -> None:
     assert box.queue() == []
 
 
+def test_thousands_of_recipients_of_a_large_message_need_one_descriptor(box: Box) -> None:
+    with relay() as server:
+        box.config(f"relayhost = '{server.hop}'\n")
+        letter = LETTER + b"x" * 70 + b"\n" + (b"y" * 70 + b"\n") * 20_000
+        box.run("sendmail", "-i", *(f"u{n}@example.org" for n in range(4500)), stdin=letter)
+        done = box.flush()
+        assert done.stderr == b""
+    assert {to for taken in server.taken for to in taken.recipients} == {
+        f"u{n}@example.org" for n in range(4500)
+    }
+    assert box.queue() == []
+
+
 def test_a_courier_that_is_killed_does_not_end_the_run(box: Box) -> None:
     command = f"touch {box.home}/begun; sleep 2; cat > {box.home}/got"
     (box.home / ".forward").write_text(f'"|{command}"\n')
