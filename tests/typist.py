@@ -38,7 +38,7 @@ class Terminal:
 
     def type(self, text: str | bytes) -> None:
         """Type it; a person presses Enter at the end of each line."""
-        if "\x03" in text:
+        if text in ("\x03", b"\x03"):
             # An interrupt between the prompt and the read is seen with the next key only.
             time.sleep(0.3)
         os.write(self.fd, text.encode() if isinstance(text, str) else text)
