@@ -362,7 +362,8 @@ class _Carrier:
         lost = self._offer(servers, left, put_off)
         if lost is None or not left:
             self._talk.outcomes([(delivery, put_off[n]) for n, delivery in left.items()])
-            self._session = None if lost else self._session
+            if lost:
+                self._session = None
             return True
         self._to.losses += 1
         why = {"login": LOGIN, "offline": OFFLINE}.get(lost.kind, DEAD)
@@ -414,7 +415,8 @@ class _Carrier:
             if not left or last or (lost and (lost.doubtful or lost.kind != "host")):
                 break
         if heard and all(number in put_off for number in left):
-            self._session = None if lost else self._session
+            if lost:
+                self._session = None
             return None
         return lost
 

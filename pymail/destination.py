@@ -19,8 +19,8 @@ from pymail.envelope import Envelope
 from pymail.errors import TempError
 from pymail.identity import Identity
 from pymail.source import Text
-from pymail.spool import Spool
-from pymail.transport import Content, Delivery, command
+from pymail.spool import Spool, make_directory
+from pymail.transport import Content, Delivery, command, maildir
 
 _DIGEST = 24
 _HEADER = 1 << 20
@@ -85,7 +85,7 @@ class Queue:
     def take(self, digest: str, text: Text) -> str:
         """Queue a message under a hidden name."""
         envelope = Envelope(self._user.uid, self._recipients(text), sender="", kind="raw")
-        draft = self._spool.draft(envelope)
+        draft = self._spool.hide(envelope)
         try:
             for piece in text.pieces():
                 draft.write(piece)
@@ -114,8 +114,9 @@ class Queue:
             fields, _ = message.split(head)
             for value in message.values(fields, account.envelope_header.lower().encode()):
                 for spec in address.specs(value.decode("utf-8", "surrogateescape")):
-                    domain = (spec.domain or "").lower()
-                    if spec.valid and domain in account.domains and spec.local not in found:
+                    ours = (spec.domain or "").lower() in account.domains
+                    # A quoted "x@elsewhere" would be an address elsewhere, and we a relay.
+                    if spec.valid and ours and "@" not in spec.local and spec.local not in found:
                         found.append(spec.local)
         return found or [account.to or self._user.name]
 
@@ -129,8 +130,8 @@ class Folder:
         self._tag = tag
         self._taken: list[tuple[str, str]] = []
         try:
-            for name in ("tmp", "new", "cur"):
-                os.makedirs(f"{path}/{name}", 0o700, exist_ok=True)
+            os.close(make_directory(os.path.dirname(self._path)))
+            maildir.make(self._path)
         except OSError as error:
             raise self._trouble(error) from None
 

@@ -9,9 +9,10 @@ A line without its end was not finished: its message was not recorded.
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from pymail.errors import TempError
+from pymail.spool import make_directory
 
 WORTH = 10_000
 """Lines about messages that are gone which are worth a new file."""
@@ -25,7 +26,7 @@ class Fetched:
         self._times: dict[str, int] = {}
         self._file = self._lock = -1
         try:
-            os.makedirs(folder, 0o700, exist_ok=True)
+            os.close(make_directory(folder))
             self._lock = _open(f"{self._path}.lock", os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
@@ -49,7 +50,7 @@ class Fetched:
         """Return when a message was fetched, in seconds."""
         return self._times[key]
 
-    def add(self, keys: Iterable[str]) -> None:
+    def add(self, keys: Collection[str]) -> None:
         """Record messages; they are on the disk on return."""
         now = int(time.time())
         lines = "".join(f"{now} {key}\n" for key in keys).encode("utf-8", "surrogateescape")

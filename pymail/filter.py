@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pymail.errors import printable
 from pymail.identity import Identity
 from pymail.source import Text
+from pymail.transport.command import PATH
 
 TIME_LIMIT = 60
 """Seconds."""
@@ -22,7 +23,6 @@ TIME_LIMIT = 60
 MEMORY = 1 << 20
 """KiB of address space."""
 
-PATH = "/usr/local/bin:/usr/bin:/bin"
 STOP = 99
 _ROOM = 1 << 20
 _BLOCK = 512

@@ -28,6 +28,34 @@ class RefusedError(Exception):
     """The server did not prove who it is, or says what is no challenge; str() says which."""
 
 
+HIDDEN = "..."
+_LONG = 8
+"""Letters of a word that is taken for a piece of a secret."""
+
+
+class Secrets:
+    """What was said in a login and is to be in no error, though a server repeat it."""
+
+    def __init__(self, password: str) -> None:
+        """Begin with the password."""
+        self._texts: list[str] = []
+        self.add(password)
+
+    def add(self, text: str) -> None:
+        """Hide a text from now on."""
+        if text:
+            self._texts.append(text)
+
+    def clean(self, words: str) -> str:
+        """Return words of a server without what it repeats, whole or cut off."""
+        for text in self._texts:
+            words = words.replace(text, HIDDEN)
+        return " ".join(
+            HIDDEN if len(word) >= _LONG and any(word in text for text in self._texts) else word
+            for word in words.split(" ")
+        )
+
+
 class Mechanism(Protocol):
     """One login under way.
 

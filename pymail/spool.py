@@ -6,6 +6,7 @@
     SPOOL/queue/            0700        what flush works on
         ID                              one file per message
         .ID                             being written where O_TMPFILE is missing
+        .fetch-ACCOUNT-MESSAGE-ID       fetched, not yet recorded; in drop/ too
         .DIRECTORY,ID                   being adopted from drop/DIRECTORY
         ID.damaged                      set aside
         .boot                           the boot during which the last flush ran
@@ -289,6 +290,10 @@ class Spool:
         draft.write(data)
         return bool(draft.commit())
 
+    def hide(self, envelope: Envelope) -> "Draft":
+        """Open a message that is to be committed under a hidden name.  TempError as draft()."""
+        return Draft(self._lasting_directory, envelope)
+
     def settle(self) -> None:
         """Make what was committed under hidden names durable."""
         self._change(lambda _: None)
@@ -330,7 +335,7 @@ class Spool:
     def _change(self, act: "Callable[[int], object]") -> None:
         """Act on the directory that our own mail comes into, and sync it."""
         try:
-            directory = self._own_directory()
+            directory = self._lasting_directory()
             try:
                 act(directory)
                 os.fsync(directory)
@@ -378,10 +383,20 @@ class Spool:
         """Return the name of the directory that a user's mail is dropped in."""
         return f"{self.path}/drop/u{uid}"
 
+    def _lasting_directory(self) -> int:
+        """Open the directory that our own mail comes into, if it is the one of the last time."""
+        directory = self._own_directory()
+        if self.system and os.geteuid() != 0:
+            path = self.drop_directory(os.geteuid())
+            if not os.path.samestat(os.fstat(directory), os.lstat(path)):
+                os.close(directory)
+                raise PermissionError(errno.EPERM, "directory is not ours", path)
+        return directory
+
     def _own_directory(self) -> int:
         uid = os.geteuid()
         if not self.system:
-            return _make_queue(self.queue)
+            return make_directory(self.queue)
         if uid == 0:
             return _directory(self.queue)
         # The plain name may be squatted; the owner of the directory is what counts.
@@ -622,8 +637,8 @@ def _directory(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _make_queue(path: str) -> int:
-    """Open the queue of a user, made where it is missing; a new directory is made durable."""
+def make_directory(path: str) -> int:
+    """Open a directory of our own, made where it is missing; a new one is made durable."""
     try:
         return _directory(path)
     except FileNotFoundError:

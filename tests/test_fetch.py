@@ -1,6 +1,7 @@
 """pymail fetch from a real Dovecot: every way in, every destination, and nothing twice."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -322,13 +323,14 @@ def test_a_box_for_many_goes_to_those_that_its_header_names(box: Box, store: Sto
     store.put(
         b"X-Original-To: ann@home.example\nSubject: s\n\nx\n",
         b"X-Original-To: ann@elsewhere.example\nSubject: s\n\nx\n",
+        b'X-Original-To: "eve@elsewhere.example"@home.example\nSubject: s\n\nx\n',
         b"X-Original-To: Bob@HOME.example\nX-Original-To: ann@home.example\n\nx\n",
     )
     assert box.run("pymail", "fetch").returncode == 0
     lines = [json.loads(line) for line in box.run("mailq", "-j").stdout.splitlines()]
     found = sorted(sorted(r["address"] for r in line["recipients"]) for line in lines)
     names = [[address.partition("@")[0] for address in each] for each in found]
-    assert names == sorted([["ann"], [box.user], ["Bob", "ann"]])
+    assert names == sorted([["ann"], [box.user], [box.user], ["Bob", "ann"]])
 
 
 @pytest.mark.parametrize("kind", ["imap", "pop3"])
@@ -521,3 +523,23 @@ def test_dovecot_lda_takes_what_a_user_fetches(
     assert machine.run("alice", "pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
     (letter,) = (path.read_bytes() for path in (home / "lda" / "new").iterdir())
     assert letter.endswith(LETTERS[0])
+
+
+def test_mail_is_not_fetched_into_a_directory_that_cannot_be_found_again(
+    machine: Machine, store: Store, authority: Authority
+):
+    """Somebody else has made alice's drop directory: a crash would leave mail where none looks."""
+    trusted = Path("/etc/ssl/fetch-ca.pem")
+    trusted.write_bytes(authority.file.read_bytes())
+    machine.config(
+        f"smtp_tls_CAfile = '{trusted}'\n[fetch.isp]\nserver = 'localhost'\nuser = '{USER}'\n"
+        f"port = {store.ports['imaps']}\nto = 'alice'\npassword = '{PASSWORD}'\n"
+        "after_fetch = 'delete'\n"
+    )
+    Path("/etc/pymail/config.toml").chmod(0o600)
+    squatted = machine.spool / "drop" / f"u{machine.home('alice').stat().st_uid}"
+    squatted.mkdir()
+    os.chown(squatted, machine.home("bob").stat().st_uid, -1)
+    store.put(LETTERS[0])
+    assert machine.run("root", "pymail", "fetch", "-v").returncode == 75
+    assert store.letters() == [LETTERS[0]]

@@ -143,6 +143,20 @@ def test_a_text_that_breaks_off_is_none(size: int):
         texts(Pop3(talk).retrieve(three()))
 
 
+def test_what_a_server_repeats_of_a_login_is_in_no_error():
+    said = b"AG5vYm9keQBzZWNyZXQtd29yZA=="  # PLAIN, of nobody and secret-word
+    login = Login("nobody", "secret-word")
+    challenge = CAPABILITY + b"a1 OK\r\n+ \r\n"
+    for end in (b"a2 NO what is " + said, b"* BYE secret-word and " + said[:12]):
+        with saying(b"* OK hello\r\n" + challenge + end + b"\r\n") as (talk, _):
+            server = Imap(talk)
+            with pytest.raises(LostError) as caught:
+                server.log_in(login, ())
+        for secret in ("secret-word", said.decode(), said[:12].decode()):
+            assert secret not in str(caught.value)
+            assert secret not in caught.value.outcome.words
+
+
 def test_what_is_said_before_tls_counts_for_nothing():
     class Never:
         """A tunnel that nobody gets to."""

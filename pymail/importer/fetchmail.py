@@ -14,9 +14,17 @@ _TOKEN = re.compile(
 _NOISE = {"and", "with", "has", "wants", "options", "there"}
 _ENTRY = {"poll", "server", "skip", "defaults"}
 _USER = {"user", "username"}
-_ONE = {
-    *("via", "proto", "protocol", "port", "service", "timeout", "interval", "auth", "authenticate"),
-    *(
+_ONE = frozenset(
+    [
+        "via",
+        "proto",
+        "protocol",
+        "port",
+        "service",
+        "timeout",
+        "interval",
+        "auth",
+        "authenticate",
         "envelope",
         "qvirtual",
         "principal",
@@ -25,24 +33,73 @@ _ONE = {
         "interface",
         "monitor",
         "esmtpname",
-    ),
-    *("pass", "password", "mda", "bsmtp", "preconnect", "postconnect", "limit", "warnings"),
-    *("fetchlimit", "fetchsizelimit", "fastuidl", "batchlimit", "sslkey", "sslcert", "sslproto"),
-    *("sslcertfile", "sslcertpath", "sslcommonname", "sslfingerprint", "expunge", "properties"),
-    *("smtpaddress", "smtpname", "retrieve-error"),
-}
-_MANY = {
-    *("is", "to", "folder", "mailbox", "aka", "localdomains", "smtphost", "smtp", "fetchdomains"),
-    "antispam",
-}
-_FLAGS = {
-    *("keep", "fetchall", "flush", "limitflush", "rewrite", "stripcr", "forcecr", "pass8bits"),
-    *("dropstatus", "dropdelivered", "mimedecode", "idle", "ssl", "sslcertck", "uidl", "dns"),
-    *("checkalias", "tracepolls", "badheader", "lmtp"),
-}
+        "pass",
+        "password",
+        "mda",
+        "bsmtp",
+        "preconnect",
+        "postconnect",
+        "limit",
+        "warnings",
+        "fetchlimit",
+        "fetchsizelimit",
+        "fastuidl",
+        "batchlimit",
+        "sslkey",
+        "sslcert",
+        "sslproto",
+        "sslcertfile",
+        "sslcertpath",
+        "sslcommonname",
+        "sslfingerprint",
+        "expunge",
+        "properties",
+        "smtpaddress",
+        "smtpname",
+        "retrieve-error",
+    ]
+)
+_MANY = frozenset(
+    [
+        "is",
+        "to",
+        "folder",
+        "mailbox",
+        "aka",
+        "localdomains",
+        "smtphost",
+        "smtp",
+        "fetchdomains",
+        "antispam",
+    ]
+)
+_FLAGS = frozenset(
+    [
+        "keep",
+        "fetchall",
+        "flush",
+        "limitflush",
+        "rewrite",
+        "stripcr",
+        "forcecr",
+        "pass8bits",
+        "dropstatus",
+        "dropdelivered",
+        "mimedecode",
+        "idle",
+        "ssl",
+        "sslcertck",
+        "uidl",
+        "dns",
+        "checkalias",
+        "tracepolls",
+        "badheader",
+        "lmtp",
+    ]
+)
 _WORDS = _ENTRY | _USER | _ONE | _MANY | _FLAGS | {"no", "set", "here"}
-_CARRIED = {
-    *(
+_CARRIED = frozenset(
+    [
         "proto",
         "protocol",
         "port",
@@ -52,17 +109,52 @@ _CARRIED = {
         "localdomains",
         "pass",
         "password",
-    ),
-    *("is", "to", "folder", "mailbox", "keep", "ssl", "sslcertck", "sslproto", "limit", "mda"),
-    *("auth", "authenticate", "user", "username", "here"),
-}
-_SAME = {
-    # What is the same here, or has no meaning where mail is not handed to a mail server.
-    *("fetchall", "uidl", "rewrite", "dns", "checkalias", "timeout", "sslcertpath", "warnings"),
-    *("fetchsizelimit", "fastuidl", "batchlimit", "expunge", "smtphost", "smtp", "antispam"),
-    *("stripcr", "forcecr", "pass8bits", "flush", "interval", "tracepolls", "badheader"),
-    "esmtpname",
-}
+        "is",
+        "to",
+        "folder",
+        "mailbox",
+        "keep",
+        "ssl",
+        "sslcertck",
+        "sslproto",
+        "limit",
+        "mda",
+        "auth",
+        "authenticate",
+        "user",
+        "username",
+        "here",
+    ]
+)
+_SAME = frozenset(
+    [
+        "fetchall",
+        "uidl",
+        "rewrite",
+        "dns",
+        "checkalias",
+        "timeout",
+        "sslcertpath",
+        "warnings",
+        "fetchsizelimit",
+        "fastuidl",
+        "batchlimit",
+        "expunge",
+        "smtphost",
+        "smtp",
+        "antispam",
+        "stripcr",
+        "forcecr",
+        "pass8bits",
+        "flush",
+        "interval",
+        "tracepolls",
+        "badheader",
+        "esmtpname",
+    ]
+)
+"""What is the same here, or has no meaning where mail is not handed to a mail server."""
+
 _MECHANISMS = {"cram-md5", "oauthbearer", "xoauth2"}
 _PORTS = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "pop-3": 110}
 

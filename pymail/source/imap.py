@@ -4,8 +4,9 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 
+from pymail.sasl import Secrets
 from pymail.source import After, Remote, Text
-from pymail.source.login import choose, prove, refused
+from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.talk import Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
@@ -62,21 +63,8 @@ class Imap:
 
     def log_in(self, login: Login, only: Sequence[str]) -> None:
         """Say who we are, the strongest way that there is."""
-        host = self._talk.host
-        offered = [each[5:] for each in sorted(self._able) if each.startswith("AUTH=")]
-        mechanism = choose(host, offered, login, only)
-        if mechanism:
-            tag = self._tag()
-            name = mechanism.name
-            good = prove(host, mechanism, lambda line: self._authenticate(tag, name, line))
-        elif "LOGINDISABLED" in self._able:
-            raise LostError("4.7.0", f"host {host} takes no login that we know")
-        else:
-            good = self._ask("LOGIN", _quoted(login.user), _quoted(login.password))
-        if not good:
-            later = b"[UNAVAILABLE]" in self._final or b"[INUSE]" in self._final
-            fault = mechanism.fault if mechanism else ""
-            raise refused(host, login, words(self._final), fault=fault, later=later)
+        with guarded(login) as secrets:
+            self._log_in(login, only, secrets)
         self._ask_capabilities()
 
     def boxes(self) -> Sequence[str]:
@@ -157,6 +145,24 @@ class Imap:
             self._ask("LOGOUT")
         finally:
             self._talk.close()
+
+    def _log_in(self, login: Login, only: Sequence[str], secrets: Secrets) -> None:
+        host = self._talk.host
+        offered = [each[5:] for each in sorted(self._able) if each.startswith("AUTH=")]
+        mechanism = choose(host, offered, login, only)
+        if mechanism:
+            tag = self._tag()
+            name = mechanism.name
+            good = prove(host, mechanism, secrets, lambda line: self._authenticate(tag, name, line))
+        elif "LOGINDISABLED" in self._able:
+            raise LostError("4.7.0", f"host {host} takes no login that we know")
+        else:
+            secrets.add(_quoted(login.password))
+            good = self._ask("LOGIN", _quoted(login.user), _quoted(login.password))
+        if not good:
+            later = b"[UNAVAILABLE]" in self._final or b"[INUSE]" in self._final
+            fault = mechanism.fault if mechanism else ""
+            raise refused(host, login, words(self._final), fault=fault, later=later)
 
     def _fetched(self, waiting: dict[int, Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield messages, each of which waits no more."""

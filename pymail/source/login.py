@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pymail import sasl
 from pymail.errors import printable
@@ -11,6 +12,17 @@ from pymail.transport.wire import LostError
 
 MOST_CHALLENGES = 8
 _PLAIN = ("PLAIN", "LOGIN")
+
+
+@contextmanager
+def guarded(login: Login) -> Iterator[sasl.Secrets]:
+    """Let no error of a login have in it what the server repeats of what it was told."""
+    secrets = sasl.Secrets(login.password)
+    try:
+        yield secrets
+    except LostError as lost:
+        words = secrets.clean(lost.outcome.words)
+        raise LostError(lost.outcome.dsn, words, lost.kind) from None
 
 
 def choose(
@@ -27,7 +39,10 @@ def choose(
 
 
 def prove(
-    host: str, mechanism: sasl.Mechanism, ask: Callable[[str | None], tuple[bytes | None, bool]]
+    host: str,
+    mechanism: sasl.Mechanism,
+    secrets: sasl.Secrets,
+    ask: Callable[[str | None], tuple[bytes | None, bool]],
 ) -> bool:
     """Go through a mechanism; say whether the server took it.
 
@@ -42,7 +57,9 @@ def prove(
                 break
             answer = mechanism.answer(_decoded(challenge)) if first is None else first
             first = None
-            challenge, good = ask(base64.b64encode(answer).decode())
+            coded = base64.b64encode(answer).decode()
+            secrets.add(coded)
+            challenge, good = ask(coded)
         if good:
             mechanism.finish(b"")
     except sasl.RefusedError as error:
@@ -51,9 +68,7 @@ def prove(
 
 
 def refused(host: str, login: Login, said: str, *, fault: str = "", later: bool) -> LostError:
-    """Return the error of a login that was refused, without what the server repeats of it."""
-    for secret in (login.password, base64.b64encode(login.password.encode()).decode()):
-        said = said.replace(secret or "\0", "...")
+    """Return the error of a login that was refused."""
     if fault:
         said = f"the token is refused: {printable(fault)[:80]}; {said}"
     words = f"cannot log in at {host} as {login.user}: {said}"

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from hashlib import md5
 
+from pymail.sasl import Secrets
 from pymail.source import After, Remote, Text
-from pymail.source.login import choose, prove, refused
+from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.talk import Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
@@ -35,22 +36,8 @@ class Pop3:
 
     def log_in(self, login: Login, only: Sequence[str]) -> None:
         """Say who we are, the strongest way that there is."""
-        host = self._talk.host
-        mechanism = choose(host, self._able.get("SASL", "").split(), login, only)
-        if mechanism and (only or mechanism.name not in ("PLAIN", "LOGIN")):
-            good = prove(host, mechanism, lambda line: self._auth(mechanism.name, line))
-        elif self._stamp and not self._talk.secret and not only:
-            # MD5 is better than the password itself, and no more than that.
-            text = self._stamp + login.password.encode("utf-8", "surrogateescape")
-            digest = md5(text, usedforsecurity=False).hexdigest()
-            good = self._ask(f"APOP {login.user} {digest}", "APOP").startswith(b"+OK")
-        else:
-            good = self._ask(f"USER {login.user}", "USER").startswith(b"+OK")
-            good = good and self._ask(f"PASS {login.password}", "PASS").startswith(b"+OK")
-        if not good:
-            later = re.match(rb"-ERR \[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]", self._said)
-            fault = mechanism.fault if mechanism else ""
-            raise refused(host, login, words(self._said), fault=fault, later=bool(later))
+        with guarded(login) as secrets:
+            self._log_in(login, only, secrets)
         if "PIPELINING" not in self._able:  # some tell more to those they know
             self._able = self._capabilities() or self._able
 
@@ -112,6 +99,25 @@ class Pop3:
             self._ask("QUIT")
         finally:
             self._talk.close()
+
+    def _log_in(self, login: Login, only: Sequence[str], secrets: Secrets) -> None:
+        host = self._talk.host
+        mechanism = choose(host, self._able.get("SASL", "").split(), login, only)
+        if mechanism and (only or mechanism.name not in ("PLAIN", "LOGIN")):
+            good = prove(host, mechanism, secrets, lambda line: self._auth(mechanism.name, line))
+        elif self._stamp and not self._talk.secret and not only:
+            # MD5 is better than the password itself, and no more than that.
+            text = self._stamp + login.password.encode("utf-8", "surrogateescape")
+            digest = md5(text, usedforsecurity=False).hexdigest()
+            secrets.add(digest)
+            good = self._ask(f"APOP {login.user} {digest}", "APOP").startswith(b"+OK")
+        else:
+            good = self._ask(f"USER {login.user}", "USER").startswith(b"+OK")
+            good = good and self._ask(f"PASS {login.password}", "PASS").startswith(b"+OK")
+        if not good:
+            later = re.match(rb"-ERR \[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]", self._said)
+            fault = mechanism.fault if mechanism else ""
+            raise refused(host, login, words(self._said), fault=fault, later=bool(later))
 
     def _capabilities(self) -> dict[str, str]:
         """Return what the server says that it can, by its first word."""

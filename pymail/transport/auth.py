@@ -17,10 +17,6 @@ MOST_CHALLENGES = 8
 MOST_FAULT = 80
 """Letters of what a server calls the fault of a token."""
 
-HIDDEN = "..."
-LONG = 8
-"""Letters of a word that is taken for a piece of a secret."""
-
 
 def log_in(wire: Wire, offers: Offers, config: Config, login: Login, *, secret: bool) -> None:
     """Log in; `secret` says whether nobody else hears it.  LostError where that fails."""
@@ -43,7 +39,7 @@ class _Dialogue:
         self._wire = wire
         self._mechanism = mechanism
         self._limit = limit
-        self._secrets = [login.password] if login.password else []
+        self._secrets = sasl.Secrets(login.password)
 
     def run(self) -> None:
         """Say who we are, and answer what is asked."""
@@ -57,11 +53,11 @@ class _Dialogue:
                 self._mechanism.finish(_challenge(reply))
                 return
         except sasl.RefusedError as error:
-            words = f"cannot log in to host {self._wire.name}: {self._clean(str(error))}"
+            words = f"cannot log in to host {self._wire.name}: {self._secrets.clean(str(error))}"
             raise LostError("4.7.8", words, "login") from None
-        words, fault = self._clean(reply.words), ""
+        words, fault = self._secrets.clean(reply.words), ""
         if self._mechanism.fault:
-            fault = self._clean(printable(self._mechanism.fault))[:MOST_FAULT]
+            fault = self._secrets.clean(printable(self._mechanism.fault))[:MOST_FAULT]
             fault = f" (the token is refused: {fault})"
         raise LostError(
             f"4{reply.dsn[1:]}",
@@ -86,8 +82,7 @@ class _Dialogue:
 
     def _coded(self, response: bytes) -> bytes:
         coded = base64.b64encode(response)
-        if coded:
-            self._secrets.append(coded.decode())
+        self._secrets.add(coded.decode())
         return coded
 
     def _ask(self, line: bytes) -> Reply:
@@ -95,17 +90,9 @@ class _Dialogue:
         try:
             return self._wire.reply("AUTH", self._limit)
         except LostError as lost:
-            words, reply = self._clean(lost.outcome.words), self._clean(lost.outcome.reply)
-            raise LostError(lost.outcome.dsn, words, reply=reply) from None
-
-    def _clean(self, words: str) -> str:
-        """Return words of a server without what it repeats of our secrets, whole or cut off."""
-        for secret in self._secrets:
-            words = words.replace(secret, HIDDEN)
-        return " ".join(
-            HIDDEN if len(word) >= LONG and any(word in s for s in self._secrets) else word
-            for word in words.split(" ")
-        )
+            clean, outcome = self._secrets.clean, lost.outcome
+            words, reply = clean(outcome.words), clean(outcome.reply)
+            raise LostError(outcome.dsn, words, reply=reply) from None
 
 
 def _challenge(reply: Reply) -> bytes:

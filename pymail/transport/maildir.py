@@ -57,7 +57,7 @@ class _Folder:
             try:
                 self._fds = [os.open(f"{path}/{name}", flags) for name in ("tmp", "new", "cur")]
             except FileNotFoundError:
-                _make(path)
+                make(path)
                 self._fds = [os.open(f"{path}/{name}", flags) for name in ("tmp", "new", "cur")]
         except OSError:
             self.close()
@@ -179,7 +179,7 @@ def _sync(fds: list[int]) -> dict[int, OSError]:
     return errors
 
 
-def _make(path: str) -> None:
+def make(path: str) -> None:
     """Make a Maildir, durably: a message in it must not vanish with its directory."""
     made = []
     for name in ("", "/tmp", "/new", "/cur"):  # noqa: S108
