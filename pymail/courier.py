@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from pymail import hosts, nexthop, secret
@@ -107,19 +107,21 @@ class _Talk:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._lock = threading.Lock()
+        # Who takes mail in must never wait for who talks: the parent hears nothing while it gives.
+        self._voice = threading.Lock()
+        self._files = threading.Lock()
         self._uses: dict[int, int] = {}
 
     def hold(self, batch: Sequence[Delivery]) -> None:
         """Keep the files of deliveries open until each was told of."""
-        with self._lock:
+        with self._files:
             for delivery in batch:
                 file = delivery.content.fd
                 self._uses[file] = self._uses.get(file, 0) + 1
 
     def outcomes(self, told: Sequence[tuple[Delivery, Outcome]]) -> None:
         """Tell what became of deliveries; their files are of no more use."""
-        with self._lock:
+        with self._files:
             for delivery, _ in told:
                 self._let_go(delivery.content.fd)
         lines = [[d.number, o.status, o.dsn, o.words, o.relay, o.reply, o.passed] for d, o in told]
@@ -153,7 +155,7 @@ class _Talk:
         os._exit(70)
 
     def _say(self, text: str) -> None:
-        with self._lock:
+        with self._voice:
             try:
                 self._channel.sendall(text.encode("ascii"))
             except OSError:
@@ -278,6 +280,10 @@ class _Destination:
                 self._servers = self._found()
             return self._servers
 
+    def owns(self, server: Server) -> bool:
+        """Say whether a server is one of the destination itself, not a fallback."""
+        return server.hop in self._hops
+
     def answered(self, server: Server, *, well: bool) -> None:
         """Hear how a server received us: one that does not is tried last for the rest of the run.
 
@@ -395,7 +401,7 @@ class _Carrier:
         lost: LostError | None = None
         sessions = 0
         heard = False  # a server has answered for everybody, and put some off
-        for place, server in enumerate(servers):
+        for place, server in enumerate(self._ordered(servers)):
             try:
                 session = self._connected(server)
             except LostError as error:
@@ -419,6 +425,15 @@ class _Carrier:
                 self._session = None
             return None
         return lost
+
+    def _ordered(self, servers: list[Server]) -> list[Server]:
+        """Return the servers with the one at hand first, unless that is a fallback.
+
+        A server that allows one connection would else be asked for another with each message.
+        """
+        if self._session is None or self._server is None or not self._to.owns(self._server):
+            return servers
+        return sorted(servers, key=lambda each: each != self._server)
 
     def _transact(
         self,
@@ -497,6 +512,7 @@ class _Crew:
     def take(self, batch: Sequence[Delivery]) -> None:
         """Queue deliveries; all of them before any goes, so that they can go together."""
         touched = {}
+        late: list[tuple[Delivery, Outcome]] = []
         self._talk.hold(batch)
         for delivery in batch:
             key = key_of(delivery.argument, delivery.logins)
@@ -507,9 +523,11 @@ class _Crew:
                 )
             failure = to.add(delivery)
             if failure:
-                self._talk.outcomes([(delivery, failure)])
+                late.append((delivery, failure))
             else:
                 touched[key] = to
+        if late:
+            self._start(self._talk.outcomes, late)
         for to in touched.values():
             self._grow(to)
 
@@ -525,11 +543,14 @@ class _Crew:
         if not self._room.acquire(blocking=False):
             return
         if to.grows():
-            thread = threading.Thread(target=self._serve, args=(to,), daemon=True)
-            self._threads = [each for each in self._threads if each.is_alive()] + [thread]
-            thread.start()
+            self._start(self._serve, to)
         else:
             self._room.release()
+
+    def _start(self, work: Callable[..., None], *what: object) -> None:
+        thread = threading.Thread(target=work, args=what, daemon=True)
+        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+        thread.start()
 
     def _serve(self, to: _Destination) -> None:
         carrier = _Carrier(to, self._talk)

@@ -4,6 +4,7 @@ A child has a copy of everything that its parent had.  Made by flush, which has 
 messages in hand and goes on, each would keep tens of megabytes from being freed.
 """
 
+import contextlib
 import os
 import pickle
 import signal
@@ -39,7 +40,8 @@ class Nursery:
     def kill(self, pid: int) -> None:
         """Kill a child that was not reaped: nobody else has its pid."""
         if self.alive:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the nursery has just died
+                os.kill(pid, signal.SIGKILL)
 
     def reap(self, pid: int) -> int:
         """Return how a child ended, as child.reap() does; 0 where nobody knows any more."""

@@ -31,12 +31,15 @@ class Relay:
     verdict  the reply to a message
     users    who may log in, with passwords
     lacks    extensions that it does not have
+    most     sessions at a time, 0 for any number
     """
 
     refuse: dict[str, str] = field(default_factory=dict)
     verdict: str = "250 2.0.0 queued as TEST"
     users: dict[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
+    most: int = 0
+    here: list[Any] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     connections: int = 0
     logins: int = 0
@@ -51,10 +54,14 @@ class Relay:
         """Count a connection."""
 
     async def handle_EHLO(  # noqa: N802
-        self, _server: Any, session: Any, _envelope: Any, hostname: str, responses: list[str]
+        self, server: Any, session: Any, _envelope: Any, hostname: str, responses: list[str]
     ) -> list[str]:
         """Count a session; offer what there is to offer."""
         self.connections += 1
+        self.here = [one for one in self.here if one.transport and not one.transport.is_closing()]
+        if self.most and len(self.here) >= self.most:
+            return ["421 4.7.0 too many connections"]
+        self.here.append(server)
         session.host_name = hostname
         return [line for line in responses if line[4:].split()[0] not in self.lacks]
 

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -188,6 +189,51 @@ def test_a_relay_that_does_not_answer_is_not_asked_again_for_each_message(box: B
         box.flush()
         assert heard() <= 2  # by each connection
     assert len(server.taken) == 40
+
+
+def test_servers_that_allow_one_connection_each_share_the_mail(box: Box) -> None:
+    with relay(most=1) as first, relay(most=1) as second:
+        limit = "smtp_destination_concurrency_limit = 2\n"
+        box.config(f"relayhost = ['{first.hop}', '{second.hop}']\n{limit}")
+        for number in range(60):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        connections = first.connections + second.connections
+    taken = [to for each in (*first.taken, *second.taken) for to in each.recipients]
+    assert sorted(taken) == sorted(f"u{n}@example.org" for n in range(60))
+    assert connections <= 6
+
+
+def test_a_fallback_relay_is_asked_again_only_when_the_relay_was(box: Box) -> None:
+    with relay(refuse={"grey@example.org": "450 4.2.0 greylisted"}) as first, relay() as second:
+        limit = "smtp_destination_concurrency_limit = 1\n"
+        box.config(f"relayhost = '{first.hop}'\nsmtp_fallback_relay = '{second.hop}'\n{limit}")
+        box.send(LETTER, "grey@example.org")
+        for number in range(9):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+    assert [taken.recipients for taken in second.taken] == [["grey@example.org"]]
+    assert len(first.taken) == 9
+
+
+def test_what_a_server_says_between_two_messages_is_not_said_of_the_second(box: Box) -> None:
+    def end(there: socket.socket, _: str) -> str:
+        late = threading.Timer(0.3, there.sendall, [b"550 5.7.1 on second thoughts\r\n"])
+        late.start()
+        return "250 2.0.0 ok"
+
+    with fake_lmtp(None, EHLO=b"250-fake\r\n250 PIPELINING\r\n", END=[end]) as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = '{hop}'\nsmtp_destination_rate_delay = 1\n")
+        box.send(LETTER, "ann@example.org")
+        box.send(LETTER, "joe@example.org")
+        box.flush()
+        assert server.connections == 2
+    assert sorted(to for _, all_to, _ in server.messages for to in all_to) == [
+        "RCPT TO:<ann@example.org>",
+        "RCPT TO:<joe@example.org>",
+    ]
+    assert box.queue() == []
 
 
 def test_trouble_of_this_machine_ages_and_bounces_nothing(box: Box, authority: Authority) -> None:

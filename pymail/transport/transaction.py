@@ -164,7 +164,7 @@ class Transactions:
     def _asking(self, commands: list[bytes]) -> Callable[[str, float], Reply]:
         """Return a function that returns the next reply; with pipelining all is sent at once."""
         wire = self._wire
-        if not wire.idle:
+        if not wire.quiet():
             said = wire.reply("MAIL FROM", self._config.smtp_mail_timeout).words  # or it was 421
             raise LostError("4.5.0", f"host {wire.name} said without being asked: {said}")
         if self._offers.pipelining:
@@ -231,7 +231,7 @@ class Transactions:
     def _announced(self) -> bytes:
         """Return the commands for the next message, where there is one and they can go ahead."""
         # What is said before the dot would be taken for the reply to it, and so on.
-        group = self._following() if self._offers.pipelining and self._wire.idle else []
+        group = self._following() if self._offers.pipelining and self._wire.quiet() else []
         if not group:
             return b""
         offer = self._offer(group)

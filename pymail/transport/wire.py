@@ -85,8 +85,18 @@ class Wire:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has been heard that was not asked for."""
+        """Whether nothing was heard, of what has been taken in, that was not asked for."""
         return not self._buffer
+
+    def quiet(self) -> bool:
+        """Say whether nothing has come in that was not asked for.
+
+        That the connection is lost shows at the next step.
+        """
+        if not self._buffer and self._poll.poll(0):
+            with contextlib.suppress(LostError):
+                self._hear("listening", time.monotonic() + LAST_TIME)
+        return self.idle
 
     @property
     def secured(self) -> bool:
