@@ -8,10 +8,9 @@ without a session, a terminal or an environment.
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from pymail import child, config, hosts, nexthop, overlay, paths, secret, world
+from pymail import child, config, durable, hosts, nexthop, overlay, paths, secret, world
 from pymail.address import fold
 from pymail.config import Config
 from pymail.errors import DataError, MailError, PermError, TempError, UsageError
@@ -116,9 +115,17 @@ def store(hop: NextHop, login: Login) -> str:
     kept = "" if not _home() else _into_keyring(hop, login)
     file = _file()
     value = login.user if kept else f"{login.user}:{login.password}"
-    _write(file, [*_others(file, hop), f"{hop.shown} {value}"])
+    _write(file, [*_others(file, hop.shown), f"{hop.shown} {value}"])
     _refer(file)
     return kept or file
+
+
+def keep(logins: Mapping[str, str]) -> str:
+    """Write down logins as smtp_sasl_password_maps has them, by key; return the file."""
+    file = _file()
+    lines = list(_others(file, *logins))
+    _write(file, [*lines, *(f"{key} {value}" for key, value in logins.items())])
+    return file
 
 
 def remove(hop: NextHop) -> bool:
@@ -128,7 +135,7 @@ def remove(hop: NextHop) -> bool:
         before = _lines(file)
     except FileNotFoundError:
         return False
-    after = list(_others(file, hop))
+    after = list(_others(file, hop.shown))
     if after != before:
         _write(file, after)
     return after != before
@@ -172,28 +179,22 @@ def _lines(file: str) -> list[str]:
         return lines.read().splitlines()
 
 
-def _others(file: str, hop: NextHop) -> Iterator[str]:
-    """Yield the lines of the file that are not about that server."""
+def _others(file: str, *keys: str) -> Iterator[str]:
+    """Yield the lines of the file that are not about these servers."""
     try:
         lines = _lines(file)
     except FileNotFoundError:
         return
+    folded = set(map(fold, keys))
     for line in lines:
-        if fold(line.partition(" ")[0].strip()) != fold(hop.shown):
+        if fold(line.partition(" ")[0].strip()) not in folded:
             yield line
 
 
 def _write(file: str, lines: list[str]) -> None:
     """Replace the file, readable to nobody else, durably."""
-    folder = os.path.dirname(file)
     try:
-        os.makedirs(folder, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=".saslpass", dir=folder)
-        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as out:
-            out.write("".join(f"{line}\n" for line in lines))
-            out.flush()
-            os.fsync(fd)
-        os.rename(temporary, file)
+        durable.replace(file, "".join(f"{line}\n" for line in lines), 0o600)
     except OSError as error:
         raise TempError(f"cannot write {file}: {error.strerror}") from None
 

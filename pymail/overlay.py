@@ -37,8 +37,29 @@ def change(path: str, facts: Mapping[str, str], edit: Edit) -> None:
 
     ConfigError, and nothing is written, if the whole configuration would not hold.
     """
+
+    def text(file: str) -> str:
+        table = _table(file)
+        edit(table)
+        return HEADING + tomli_w.dumps(table) if table else ""
+
+    _replace(path, facts, NAME, text, 0o644)
+
+
+def put(path: str, facts: Mapping[str, str], name: str, text: str, mode: int) -> str:
+    """Let the file `name` of the overlays be this text; return its path.  ConfigError as change().
+
+    Others may read it as `mode` says.
+    """
+    _replace(path, facts, name, lambda _: text, mode)
+    return f"{configfile.overlays(path)}/{name}"
+
+
+def _replace(
+    path: str, facts: Mapping[str, str], name: str, new: Callable[[str], str], mode: int
+) -> None:
     folder = configfile.overlays(path)
-    file = f"{folder}/{NAME}"
+    file = f"{folder}/{name}"
     try:
         made = _make(folder)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -47,11 +68,9 @@ def change(path: str, facts: Mapping[str, str], edit: Edit) -> None:
     try:
         # Two changes at once: the later one must see the earlier one.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        table = _table(file)
-        edit(table)
-        text = HEADING + tomli_w.dumps(table) if table else ""
+        text = new(file)
         config.combine(_given(path, file, text), facts)
-        _write(lock, file, text)
+        _write(lock, file, text, mode)
         if made:
             _sync(os.path.dirname(folder))
     except OSError as error:
@@ -135,7 +154,7 @@ def _given(path: str, changed: str, text: str) -> Given:
     return found
 
 
-def _write(folder: int, file: str, text: str) -> None:
+def _write(folder: int, file: str, text: str, mode: int) -> None:
     """Replace the file durably; an overlay that sets nothing is removed."""
     if not text:
         if os.path.lexists(file):
@@ -145,9 +164,9 @@ def _write(folder: int, file: str, text: str) -> None:
     # One name for all, under the lock: what a killed process has left is written over.
     temporary = f"{os.path.dirname(file)}/.{NAME}.new"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
-            os.fchmod(fd, 0o644)
+            os.fchmod(fd, mode)
             data = memoryview(text.encode())
             while data:
                 data = data[os.write(fd, data) :]

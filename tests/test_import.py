@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pymail.errors import DataError
-from pymail.importer import fetchmail, getmail
+from pymail.importer import Machine, fetchmail, getmail
+
+NOWHERE = Machine(lambda _: None, "box.example")
 
 FETCHMAILRC = r"""
 # my mail
@@ -106,7 +108,7 @@ def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
     plain = re.sub(r"#.*", "", dump[1]).replace("TRUE", "1").replace("FALSE", "0")
     servers = ast.literal_eval(plain)["servers"]
     theirs = [(server, user) for server in servers for user in server["users"]]
-    ours = list(fetchmail.read(FETCHMAILRC).accounts.values())
+    ours = list(fetchmail.read(FETCHMAILRC, NOWHERE).accounts.values())
     assert len(ours) == len(theirs)
     for account, (server, user) in zip(ours, theirs, strict=True):
         assert account["server"] == (server["via"] or server["pollname"])
@@ -168,7 +170,7 @@ FILES = st.one_of(
 def test_any_text_is_read_or_refused(text: str):
     for read in (fetchmail.read, getmail.read):
         try:
-            found = read(text)
+            found = read(text, NOWHERE)
         except DataError:
             continue
         assert all(isinstance(name, str) for name in found.accounts)

@@ -20,7 +20,7 @@ complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
 complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
-complete -c pymail -n $none -a import -d 'print the configuration of another program as ours'
+complete -c pymail -n $none -a import -d 'take over the configuration of another program'
 complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
 complete -c pymail -n $none -a dkim -d 'make and show the keys that sign mail'
 complete -c pymail -n $none -a notice -d 'tell of new mail, and of what is stuck'
@@ -65,7 +65,8 @@ complete -c pymail -n $fetch -s v -l verbose -d 'say what was fetched'
 complete -c pymail -n $fetch -l list -d 'show the accounts'
 
 set -l import '__fish_seen_subcommand_from import'
-complete -c pymail -n $import -a 'fetchmailrc getmailrc' -d kind
+complete -c pymail -n $import -a 'postfix msmtp ssmtp dma nullmailer esmtp fetchmail getmail' -d kind
+complete -c pymail -n $import -s w -l write -d 'write it down, logins and aliases too'
 complete -c pymail -n $import -F
 
 set -l login '__fish_seen_subcommand_from login'

@@ -164,16 +164,19 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
 
 
 @face.command("import")
-@click.argument("kind", type=click.Choice(["fetchmailrc", "getmailrc"]))
-@click.argument("file")
-def import_configuration(kind: str, file: str) -> None:
-    """Print the configuration of another program as ours.
+@click.option("-w", "--write", is_flag=True, help="Write it down, logins and aliases too.")
+@click.argument("kind")
+@click.argument("file", default="")
+def import_configuration(kind: str, file: str, *, write: bool) -> None:
+    """Take over the configuration of another program.
 
-    KIND is fetchmailrc or getmailrc.  What cannot be carried over stands before it, as comments.
+    KIND is postfix, msmtp, ssmtp, dma, nullmailer, esmtp, fetchmail or getmail, or the name of its
+    file.  Without FILE it is where that program looks for it.  What cannot be carried over is
+    told.
     """
     from pymail import moving  # noqa: PLC0415
 
-    for line in moving.converted(kind, file):
+    for line in (moving.written if write else moving.printed)(kind, file):
         _say(line)
 
 

@@ -1,15 +1,44 @@
 """Old configurations as ours: what can be carried over, and what cannot."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Imported", "named"]
+__all__ = ["Imported", "Machine", "named"]
 
 
-class Imported(NamedTuple):
-    """`accounts` are tables [fetch.NAME] by name; `lost` says what is not in them, and why."""
+class Machine(NamedTuple):
+    """What an importer has to know of this machine.
 
-    accounts: dict[str, dict[str, object]]
-    lost: list[str]
+    read    returns what is in a file that a configuration names, or that lies beside it; None
+            where it cannot be read
+    origin  the domain of addresses that have none
+    users   the names of all users
+    """
+
+    read: Callable[[str], str | None]
+    origin: str
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What is carried over, and what is not.
+
+    settings  ours, by name
+    accounts  tables [fetch.NAME] by name
+    logins    "user:password" by next hop or sender, as in smtp_sasl_password_maps
+    aliases   members by name
+    lost      what is in none of these, and why
+    notes     what is another here, for a person to know
+    """
+
+    settings: dict[str, object] = field(default_factory=dict)
+    accounts: dict[str, dict[str, object]] = field(default_factory=dict)
+    logins: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def named(accounts: dict[str, dict[str, object]], name: str) -> str:

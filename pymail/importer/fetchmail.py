@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pymail.errors import DataError
-from pymail.importer import Imported, named
+from pymail.importer import Imported, Machine, named
 
 _TOKEN = re.compile(
     r"""[\s,;:]+ | \#[^\n]* | "(?P<double>[^"\n]*)" | '(?P<single>[^'\n]*)'
@@ -162,10 +162,10 @@ Options = dict[str, object]
 Lose = Callable[[str], None]
 
 
-def read(text: str) -> Imported:
+def read(text: str, _machine: Machine) -> Imported:
     """Return the accounts of a file.  DataError where it is none of fetchmail's."""
     tokens = list(_tokens(text))
-    result = Imported({}, [])
+    result = Imported()
     defaults: Options = {}
     at = 0
     while at < len(tokens):

@@ -5,7 +5,7 @@ import configparser
 import shlex
 
 from pymail.errors import DataError
-from pymail.importer import Imported, named
+from pymail.importer import Imported, Machine, named
 
 _TYPES = {
     "SimplePOP3Retriever": ("pop3", False),
@@ -26,7 +26,7 @@ _SAME = {
 }
 
 
-def read(text: str) -> Imported:
+def read(text: str, _machine: Machine) -> Imported:
     """Return the account of a file.  DataError where it is none of getmail's."""
     parser = configparser.RawConfigParser()
     try:
@@ -40,7 +40,7 @@ def read(text: str) -> Imported:
 
 class _Reader:
     def __init__(self, parser: configparser.RawConfigParser) -> None:
-        self.result = Imported({}, [])
+        self.result = Imported()
         self._parser = parser
         self._rest = {name: dict(parser.items(name)) for name in parser.sections()}
         retriever = self._rest["retriever"]

@@ -1,0 +1,29 @@
+"""Files that are replaced as a whole, and are there after a power cut."""
+
+import os
+import tempfile
+
+
+def replace(file: str, text: str, mode: int) -> None:
+    """Let `file` be `text`, with that mode; its directory is made where it is missing.
+
+    Raise OSError, and the file is as it was.
+    """
+    folder = os.path.dirname(file)
+    os.makedirs(folder, exist_ok=True)
+    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
+    try:
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as out:
+            os.fchmod(fd, mode)
+            out.write(text)
+            out.flush()
+            os.fsync(fd)
+        os.rename(temporary, file)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

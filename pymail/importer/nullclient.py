@@ -1,0 +1,96 @@
+"""What programs have in common that send everything to one relay.  Pure."""
+
+import shlex
+from typing import NamedTuple
+
+from pymail.importer import Imported
+from pymail.nexthop import NextHop
+
+SUBMISSIONS = 465
+_SYSTEM = ("", "system", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt")
+
+
+class Relay(NamedTuple):
+    """A relay, how it is spoken to, and who we are there.
+
+    level    of smtp_tls_security_level; "" is ours, which verifies where there is a login
+    command  prints the password
+    """
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    command: str = ""
+    level: str = ""
+    wrapped: bool = False
+    authorities: str = ""
+    mechanism: str = ""
+
+    @property
+    def hop(self) -> str:
+        """The next hop, as relayhost has it."""
+        return NextHop(self.host, self.port, mx=False).shown
+
+    @property
+    def login(self) -> str:
+        """The value in smtp_sasl_password_maps."""
+        return f"{self.user}:{self.password}" if self.password else self.user
+
+    @property
+    def manners(self) -> dict[str, object]:
+        """The settings that say how it is spoken to: they hold for every relay."""
+        found: dict[str, object] = {}
+        if self.level:
+            found["smtp_tls_security_level"] = self.level
+        if self.wrapped and self.port != SUBMISSIONS:
+            found["smtp_tls_wrappermode"] = True
+        if self.authorities not in _SYSTEM:
+            found["smtp_tls_CAfile"] = self.authorities
+        if self.mechanism:
+            found["smtp_sasl_mechanism_filter"] = [self.mechanism.lower()]
+        if self.command:
+            found["password_command"] = self.command
+        return found
+
+
+def relay(result: Imported, relays: list[Relay]) -> None:
+    """Let mail for elsewhere go to the first of the relays that can be reached."""
+    if not relays:
+        return
+    result.settings["relayhost"] = [each.hop for each in relays]
+    result.settings.update(relays[0].manners)
+    for each in relays:
+        if each.user:
+            result.logins[each.hop] = each.login
+        for name, value in each.manners.items():
+            if relays[0].manners.get(name) != value:
+                result.lost.append(f"{each.hop}: {name} = {value}: one value holds for all relays")
+    if any(each.user and each.level in ("", "may") for each in relays):
+        result.notes.append(
+            "the login goes over verified TLS only; a relay without TLS needs"
+            ' smtp_tls_security_level = "none" and smtp_sasl_security_options = "noanonymous"'
+        )
+
+
+def forward(result: Imported, first: Relay) -> None:
+    """Let mail for users of this machine go there as well, as it did."""
+    result.settings["mailbox_transport"] = f"smtp:{first.hop}"
+    result.notes.append(
+        "mail for users of this machine goes to the relay, as it did: without mailbox_transport"
+        " it is in ~/Maildir/"
+    )
+
+
+def endpoint(text: str, port: int) -> tuple[str, int]:
+    """Return host and port of "host" or "host:port"; `port` where there is none that counts."""
+    host, _, number = text.strip().partition(":")
+    return host, int(number) if number.isdecimal() else port
+
+
+def words(line: str) -> list[str]:
+    """Return the words of a line with the shell's quotes, as they stand where a quote is open."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:
+        return line.split()

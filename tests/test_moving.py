@@ -1,0 +1,686 @@
+"""The configurations of other mail programs as ours: what they did goes on being done."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from harness import Box, needs
+from hypothesis import given
+from hypothesis import strategies as st
+from relays import relay
+
+from pymail.config import SETTINGS
+from pymail.errors import DataError
+from pymail.importer import Machine, dma, esmtp, msmtp, nullmailer, postfix, ssmtp
+from pymail.importer.postconf import SERVER, reason
+
+HOME = """\
+myhostname = localhost
+mydomain = localdomain
+inet_interfaces = $myhostname, localhost
+mydestination = $myhostname, localhost.$mydomain, localhost
+mynetworks_style = host
+default_transport = error:outside mail is not deliverable
+home_mailbox = Maildir/
+"""
+PROVIDER = """\
+# the whole machine
+queue_directory = /var/spool/postfix
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix
+mail_owner = postfix
+myorigin = $myhostname
+unknown_local_recipient_reject_code = 450
+mynetworks_style = subnet
+mynetworks = 127.0.0.0/8 192.168.2.0/24 # our network
+mailbox_command = /usr/bin/procmail
+debug_peer_level = 2
+debugger_command =
+  PATH=/bin:/usr/bin:/usr/local/bin:/usr/X11R6/bin:
+  xxgdb = $daemon_directory/$process_name $process_id & sleep 5
+sendmail_path = /usr/sbin/sendmail
+newaliases_path = /usr/bin/newaliases
+mailq_path = /usr/bin/mailq
+setgid_group = postdrop
+manpage_directory = /usr/share/man
+readme_directory = /usr/share/doc/postfix
+default_destination_concurrency_limit = 2
+alias_database = hash:/etc/mail/aliases
+local_destination_concurrency_limit = 2
+alias_maps = hash:/etc/mail/aliases
+home_mailbox = .maildir/
+relayhost = [smtp.isp.example] # of the provider
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = hash:{here}/saslpass
+smtp_sasl_security_options = noanonymous
+"""
+DEBIAN = """\
+smtpd_banner = $myhostname ESMTP $mail_name (Debian/GNU)
+biff = no
+
+# appending .domain is the MUA's job.
+append_dot_mydomain = no
+readme_directory = no
+compatibility_level = 3.6
+smtpd_tls_cert_file=/etc/ssl/certs/ssl-cert-snakeoil.pem
+smtpd_tls_key_file=/etc/ssl/private/ssl-cert-snakeoil.key
+smtpd_tls_security_level=may
+
+smtp_tls_CApath=/etc/ssl/certs
+smtp_tls_security_level=may
+smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache
+
+smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
+myhostname = box.example
+alias_maps = hash:/etc/aliases
+alias_database = hash:/etc/aliases
+myorigin = /etc/mailname
+mydestination = $myhostname, box.example, localhost.example, , localhost
+relayhost =\x20
+mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128
+mailbox_size_limit = 0
+recipient_delimiter = +
+inet_interfaces = all
+inet_protocols = all
+"""
+NEW = """\
+compatibility_level = 3.7
+this = one.example
+there =
+mydomain = $this
+myhostname = ${there?no}${there:box}.$mydomain
+relayhost = ${{$compatibility_level} >= {3} ? {[${this}]:587} : {[old.example]}}
+smtp_helo_name = ${there?{no.example}:{$myhostname}}
+smtp_bind_address = ${{$this} == {one.example} ? {192.0.2.1} : {192.0.2.2}}
+message_size_limit = ${{$this} != {one.example} ? {1} : {20000000}}
+delay_warning_time = 4h
+maximal_queue_lifetime = 3
+bounce_queue_lifetime = 1w
+smtp_tls_security_level = ${there:encrypt}
+mydestination = $myhostname $(this)
+    # a comment between
+  localhost
+"""
+NOWHERE = Machine(lambda _: None, "box.example", ("root", "alice"))
+
+
+def moved(box: Box, kind: str, text: str, *beside: tuple[str, str]) -> tuple[dict, list[str]]:
+    """Return our settings and the words about what is not among them."""
+    for name, more in beside:
+        (box.home / name).write_text(more)
+    file = box.home / "old"
+    file.write_text(text.replace("{here}", str(box.home)))
+    done = box.run("pymail", "import", kind, str(file))
+    assert (done.returncode, done.stderr) == (0, b"")
+    out = done.stdout.decode()
+    assert "to be corrected" not in out
+    return tomllib.loads(out), [line for line in out.splitlines() if line.startswith("# ")]
+
+
+def test_local_mail_only_moves_as_it_is(box: Box) -> None:
+    settings, words = moved(box, "main.cf", HOME + "compatibility_level = 2\n")
+    assert settings == {
+        "myhostname": "localhost",
+        "mydomain": "localdomain",
+        "mydestination": ["${myhostname}", "localhost.${mydomain}", "localhost"],
+        "default_transport": "error:outside mail is not deliverable",
+        "home_mailbox": "Maildir/",
+        "myorigin": "$myhostname",
+    }
+    told = [line for line in words if "not carried over" in line]
+    assert len(told) == 3
+    assert all(SERVER in line or "compatibility_level" in line for line in told)
+
+
+def test_a_machine_with_a_provider_moves_with_its_login(box: Box) -> None:
+    login = ("saslpass", "[smtp.isp.example] me:pass word\n")
+    settings, words = moved(box, "postfix", PROVIDER, login)
+    assert settings == {
+        "myorigin": "${myhostname}",
+        "unknown_local_recipient_reject_code": 450,
+        "mailbox_command": "/usr/bin/procmail",
+        "default_destination_concurrency_limit": 2,
+        "alias_maps": ["hash:/etc/mail/aliases"],
+        "local_destination_concurrency_limit": 2,
+        "home_mailbox": ".maildir/",
+        "relayhost": ["[smtp.isp.example]"],
+        "smtp_sasl_auth_enable": True,
+        "smtp_sasl_security_options": ["noanonymous"],
+        "mydestination": ["$myhostname", "localhost.$mydomain", "localhost"],
+        "append_dot_mydomain": True,
+    }
+    text = "\n".join(words)
+    assert "# login at [smtp.isp.example] as me: --write stores it" in text
+    assert "pass word" not in text
+    assert '"# of the provider" is left out: in main.cf it is no comment' in text
+    assert "no such setting" not in text
+
+
+def test_what_debian_writes_moves_with_nothing_unexplained(box: Box) -> None:
+    settings, words = moved(box, "postfix", DEBIAN)
+    assert settings["mydestination"] == [
+        "${myhostname}",
+        "box.example",
+        "localhost.example",
+        "localhost",
+    ]
+    assert settings["default_transport"] == "smtp"
+    assert settings["recipient_delimiter"] == "+"
+    assert "no such setting" not in "\n".join(words)
+    assert any("~/Maildir/" in line for line in words)
+
+
+@pytest.mark.parametrize("name", ["main.cf.debian", "main.cf.dist", "main.cf.tls"])
+def test_the_files_of_the_package_move(box: Box, name: str) -> None:
+    file = Path("/usr/share/postfix") / name
+    if not file.exists():
+        needs(str(file))
+    _, words = moved(box, "postfix", file.read_text())
+    assert "no such setting" not in "\n".join(words)
+
+
+def test_postfix_has_no_setting_without_a_counterpart_or_a_reason() -> None:
+    needs("postconf")
+    listed = subprocess.run(["postconf", "-d"], capture_output=True, check=True, text=True)
+    names = [line.partition(" =")[0] for line in listed.stdout.splitlines()]
+    assert len(names) > 900
+    old = {"smtp_use_tls", "smtp_enforce_tls"}
+    assert [name for name in names if name not in SETTINGS and not reason(name)] == sorted(
+        old & set(names)
+    )
+
+
+def test_names_stand_for_what_they_stand_for_in_postfix(box: Box, tmp_path: Path) -> None:
+    needs("postconf")
+    (tmp_path / "main.cf").write_text(NEW)
+    theirs = subprocess.run(
+        ["postconf", "-c", tmp_path, "-x"], capture_output=True, check=True, text=True
+    ).stdout
+    box.config(tomli_w.dumps(moved(box, "postfix", NEW)[0]))
+    shown = box.run("pymail", "config", "show").stdout.decode()
+    for name in ("myhostname", "mydomain", "smtp_helo_name", "smtp_bind_address"):
+        (value,) = re.findall(rf"^{name} = (.*)$", theirs, re.MULTILINE)
+        assert f'{name} = "{value}"' in shown
+    (value,) = re.findall(r"^relayhost = (.*)$", theirs, re.MULTILINE)
+    assert f'relayhost = ["{value}"]' in shown
+    (value,) = re.findall(r"^mydestination = (.*)$", theirs, re.MULTILINE)
+    assert f"mydestination = {value.split()}".replace("'", '"') in shown
+    for name, value in (
+        ("message_size_limit", 20000000),
+        ("delay_warning_time", 4 * 3600),
+        ("maximal_queue_lifetime", 3 * 86400),
+        ("bounce_queue_lifetime", 7 * 86400),
+        ("smtp_tls_security_level", '"encrypt"'),
+    ):
+        assert f"{name} = {value}" in shown
+
+
+def test_tables_move_with_their_rows(box: Box) -> None:
+    text = (
+        "compatibility_level = 3\nmaps = hash:{here}\n"
+        "smtp_generic_maps = $maps/generic, proxy:hash:{here}/more\n"
+        "transport_maps = inline:{ {a.example = smtp:[b.example]}, c.example=error:no } \n"
+        "sender_canonical_maps = regexp:/etc/postfix/canonical\n"
+        "sender_dependent_relayhost_maps = mysql:/etc/x.cf lmdb:{here}/missing\n"
+        "mydestination = localhost {here}/domains\n"
+        "smtp_sasl_password_maps = texthash:{here}/logins\n"
+        "smtp_use_tls = yes\nfallback_relay = [spare.example]\nsmtp_tls_policy_maps = hash:/x\n"
+        "smtp_sasl_tls_security_options = $smtp_sasl_security_options\n"
+        "alias_maps = hash:/etc/aliases, nis:mail.aliases\nmysetting = 7\nno setting\n"
+        "soft_bounce = maybe\nsmtp_tls_wrappermode = perhaps\nrecipient_delimiter = word\n"
+    )
+    settings, words = moved(
+        box,
+        "postfix",
+        text,
+        ("generic", '# who\n@box  me@isp.example\n"two words"@box   x@y.example\n'),
+        ("more", "@box other@isp.example\nroot@box root@isp.example\n"),
+        ("domains", "one.example\n# none\ntwo.example  x\n"),
+        ("logins", "mail.example  me:secret\n"),
+    )
+    assert settings["smtp_generic_maps"] == {
+        "@box": "me@isp.example",
+        "two words": "@box   x@y.example",
+        "root@box": "root@isp.example",
+    }
+    assert settings["transport_maps"] == {
+        "a.example": "smtp:[b.example]",
+        "c.example": "error:no",
+    }
+    assert settings["sender_canonical_maps"] == ["regexp:/etc/postfix/canonical"]
+    assert settings["mydestination"] == ["localhost", "one.example", "two.example"]
+    assert settings["smtp_tls_security_level"] == "may"
+    assert settings["smtp_fallback_relay"] == ["[spare.example]"]
+    assert settings["alias_maps"] == ["hash:/etc/aliases"]
+    assert settings["smtp_sasl_auth_enable"] is False
+    assert settings["smtp_sasl_tls_security_options"] == ["noplaintext", "noanonymous"]
+    told = "\n".join(words)
+    for part in (
+        "mysql:/etc/x.cf: a table is a text file",
+        "missing cannot be read; postmap -s lmdb:",
+        "is left where it is: keep its files",
+        "smtp_tls_policy_maps = hash:/x: smtp_tls_security_level holds for all",
+        "nis:mail.aliases: aliases are in text files",
+        "mysetting = 7: pymail has no such setting",
+        "no setting: not a setting",
+        "smtp_tls_wrappermode = perhaps: is neither yes nor no",
+        'recipient_delimiter = word: "word" is not one or more of',
+    ):
+        assert part in told
+    assert "maps = hash" not in told.replace("_maps = hash", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("$x", "stands for itself"),
+        ("${x", 'has a "{" that is not closed'),
+        ("${{a} ~ {b} ? {c}}", "cannot be understood"),
+        ("${{a} == {b}}", "has no branches"),
+        ("${a b}", "which is no name"),
+    ],
+)
+def test_what_has_no_end_or_sense_is_told(value: str, words: str) -> None:
+    found = postfix.read(f"x = {value}\nsmtp_helo_name = $x\n", NOWHERE)
+    assert "smtp_helo_name" not in found.settings
+    assert words in "\n".join(found.lost)
+
+
+def test_a_written_import_delivers(box: Box) -> None:
+    with relay() as server:
+        text = f"relayhost = {server.hop}\ncompatibility_level = 3\nmydestination = localhost\n"
+        (box.home / "generic").write_text("@localhost me@isp.example\n")
+        (box.home / "saslpass").write_text("[other.example] me:secret\n")
+        text += f"smtp_generic_maps = hash:{box.home}/generic\nsmtp_sasl_auth_enable = yes\n"
+        text += f"smtp_sasl_password_maps = hash:{box.home}/saslpass\nmyorigin = localhost\n"
+        (box.home / "main.cf").write_text(text)
+        done = box.run("pymail", "import", "--write", "main.cf", str(box.home / "main.cf"))
+        assert (done.returncode, done.stderr) == (0, b"")
+        out = done.stdout.decode()
+        box.send(b"Subject: s\n\nx\n", "joe@example.org")
+        box.flush()
+    assert [(each.sender, each.recipients) for each in server.taken] == [
+        ("me@isp.example", ["joe@example.org"])
+    ]
+    folder = box.config_file.parent
+    assert f"wrote {folder}/saslpass: 1 logins" in out
+    assert (folder / "saslpass").read_text() == "[other.example] me:secret\n"
+    assert (folder / "saslpass").stat().st_mode & 0o777 == 0o600
+    text = (folder / "conf.d/50-postfix.toml").read_text()
+    assert "not carried over: line 2: compatibility_level" in text
+    assert "secret" not in text + out
+    # Once more changes nothing.
+    again = box.run("pymail", "import", "--write", "main.cf", str(box.home / "main.cf"))
+    assert again.stdout == done.stdout
+    assert (folder / "saslpass").read_text() == "[other.example] me:secret\n"
+
+
+MSMTP = """\
+# mine
+defaults
+auth on
+tls on
+tls_trust_file /etc/ssl/certs/ca-certificates.crt
+logfile ~/.msmtp.log
+account isp
+host smtp.isp.example
+port 587
+from me@isp.example
+user me
+password "pass word"
+domain box.example
+timeout 30
+account work : isp
+host mx.work.example
+from ann@work.example
+passwordeval "pass show work"
+tls_starttls off
+port 465
+account spare : isp
+from me@isp.example
+host spare.example
+account default : isp
+aliases aliases
+proxy_host 127.0.0.1
+"""
+
+
+def test_msmtp_moves_with_its_accounts_and_aliases(box: Box) -> None:
+    rows = ("aliases", "# who\nroot: me@isp.example, ann@work.example\ndefault: boss@isp.example\n")
+    settings, words = moved(box, "msmtprc", MSMTP, rows)
+    origin = next(iter(settings["smtp_generic_maps"]))
+    assert origin.startswith("@")
+    assert settings == {
+        "relayhost": ["[smtp.isp.example]:587"],
+        "smtp_tls_security_level": "secure",
+        "mailbox_transport": "smtp:[smtp.isp.example]:587",
+        "smtp_generic_maps": {origin: "me@isp.example"},
+        "smtp_helo_name": "box.example",
+        "smtp_connect_timeout": 30,
+        "sender_dependent_relayhost_maps": {"ann@work.example": "[mx.work.example]:465"},
+        "smtp_sender_dependent_authentication": True,
+    }
+    told = "\n".join(words)
+    for part in (
+        "# login at [smtp.isp.example]:587 as me",
+        "# login at ann@work.example as me",
+        "# alias root: me@isp.example, ann@work.example",
+        "# alias daemon: boss@isp.example",
+        "logfile ~/.msmtp.log: pymail writes to the system log",
+        "proxy_host 127.0.0.1: pymail has no such setting",
+        "account spare: it is used with msmtp -a only",
+        "note: mail for users of this machine goes to the relay",
+    ):
+        assert part in told
+    assert "pass word" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "words"),
+    [
+        ("host h.example\n", {"relayhost": ["[h.example]"], "smtp_tls_security_level": "none"}, ""),
+        (
+            (
+                "account a\nhost h.example\nauth plain\nuser u\npassword p\nmaildomain d.example\n"
+                "from %U@%H\n"
+            ),
+            {"smtp_sasl_mechanism_filter": ["plain"], "myorigin": "d.example"},
+            "login goes over verified TLS only",
+        ),
+        (
+            "host h.example\ntls\ntls_certcheck off\ntls_starttls off\nport 25\n",
+            {"smtp_tls_security_level": "encrypt", "smtp_tls_wrappermode": True},
+            "",
+        ),
+        (
+            f"host h.example\ntls on\ntls_fingerprint {'AB:' * 31}AB\nsource_ip 192.0.2.1\n",
+            {"smtp_tls_fingerprint_digest": "sha256", "smtp_bind_address": "192.0.2.1"},
+            "",
+        ),
+        (
+            (
+                "host h.example\ntls on\ntls_fingerprint AB:CD\nprotocol lmtp\neval echo x\n"
+                "aliases /nowhere\ntls_trust_file /etc/my.pem\n"
+            ),
+            {"smtp_tls_CAfile": "/etc/my.pem"},
+            "SHA-256 only SMTP eval echo x aliases /nowhere: cannot be read",
+        ),
+        ("account a\nport 25\n", {}, "no account with a host"),
+    ],
+)
+def test_what_msmtprc_says_otherwise(text: str, expected: dict, words: str) -> None:
+    found = msmtp.read(text, NOWHERE)
+    assert found.settings.items() >= expected.items()
+    told = "\n".join(found.lost + found.notes)
+    assert all(word in told for word in words.split())
+    assert bool(words) == bool(found.lost) or "verified" in words
+
+
+def test_ssmtp_moves_with_revaliases(box: Box) -> None:
+    text = (
+        "# all\nroot=admin@isp.example\nmailhub=smtp.isp.example:465\nrewriteDomain=isp.example\n"
+        "hostname=box.example\nUseTLS=YES\nAuthUser=me\nAuthPass=a:b=c\nAuthMethod=LOGIN\n"
+        "FromLineOverride=YES\nTLS_CA_Dir=/etc/ssl/certs\nDebug=YES\n"
+    )
+    file = box.home / "ssmtp.conf"
+    file.write_text(text)
+    (box.home / "revaliases").write_text(
+        "# x\nalice:al@isp.example:mail.other.example:25\nbob:b@x\n"
+    )
+    done = box.run("pymail", "import", "-w", "ssmtp.conf", str(file))
+    assert (done.returncode, done.stderr) == (0, b"")
+    folder = box.config_file.parent
+    settings = tomllib.loads((folder / "conf.d/50-ssmtp.toml").read_text())
+    assert settings == {
+        "relayhost": ["[smtp.isp.example]:465"],
+        "smtp_sasl_mechanism_filter": ["login"],
+        "mailbox_transport": "smtp:[smtp.isp.example]:465",
+        "smtp_tls_CApath": "/etc/ssl/certs",
+        "myhostname": "box.example",
+        "smtp_generic_maps": {
+            "alice@box.example": "al@isp.example",
+            "bob@box.example": "b@x",
+            "@box.example": "@isp.example",
+        },
+        "sender_dependent_relayhost_maps": {"alice@box.example": "[mail.other.example]"},
+        "smtp_sasl_password_maps": [f"{folder}/saslpass"],
+        "alias_maps": [f"{folder}/aliases-ssmtp"],
+    }
+    assert (folder / "saslpass").read_text() == "[smtp.isp.example]:465 me:a:b=c\n"
+    assert "root: admin@isp.example" in (folder / "aliases-ssmtp").read_text()
+    assert "not carried over: debug = YES: pymail has no such setting" in done.stdout.decode()
+
+
+def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
+    with relay() as server:
+        text = f"root=admin@isp.example\nmailhub=127.0.0.1:{server.port}\nrewriteDomain=d.example\n"
+        (box.home / "ssmtp.conf").write_text(text)
+        assert box.run("pymail", "import", "-w", "ssmtp", f"{box.home}/ssmtp.conf").returncode == 0
+        for to in ("root", box.user, "joe@example.org"):
+            box.send(b"Subject: s\n\nx\n", to)
+        box.flush()
+    own = "admin@isp.example" if box.user == "root" else f"{box.user}@d.example"
+    assert sorted(each.recipients[0] for each in server.taken) == sorted(
+        ["admin@isp.example", "joe@example.org", own]
+    )
+    assert {each.sender for each in server.taken} == {f"{box.user}@d.example"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "words"),
+    [
+        (
+            (
+                "# dma\nSMARTHOST smtp.isp.example\nPORT 587\nALIASES aliases\nSECURETRANSFER\n"
+                "STARTTLS\nAUTHPATH auth.conf\nMASQUERADE me@\nMAILNAME box.example\nDEFER\nX y\n"
+            ),
+            {
+                "relayhost": ["[smtp.isp.example]:587"],
+                "smtp_tls_security_level": "encrypt",
+                "alias_maps": ["aliases"],
+                "myorigin": "box.example",
+                "smtp_helo_name": "box.example",
+                "smtp_generic_maps": {"@box.example": "me@box.example"},
+            },
+            "/var/mail/USER run of flush X y: * is no alias",
+        ),
+        (
+            (
+                "SMARTHOST h.example\nNULLCLIENT\nSECURETRANS\nPORT 2465\nMAILNAME /etc/mailname\n"
+                "MASQUERADE d.example\n"
+            ),
+            {
+                "mailbox_transport": "smtp:[h.example]:2465",
+                "smtp_tls_wrappermode": True,
+                "myorigin": "/etc/mailname",
+                "smtp_generic_maps": {"@name.example": "@d.example"},
+            },
+            "goes to the relay",
+        ),
+        (
+            "SECURETRANSFER\nSTARTTLS\nOPPORTUNISTIC_TLS\n",
+            {"default_transport": "smtp", "smtp_tls_security_level": "may"},
+            "",
+        ),
+        (
+            "SMARTHOST h.example\nFINGERPRINT AB:CD\n",
+            {"smtp_tls_fingerprint_cert_match": ["AB:CD"]},
+            "",
+        ),
+    ],
+)
+def test_dma_moves_with_its_logins(text: str, expected: dict, words: str) -> None:
+    files = {
+        "auth.conf": "# who\nme|smtp.isp.example:pa:ss\nyou|other.example:x\n",
+        "aliases": "root: me\n*: all\n",
+        "/etc/mailname": "name.example\n",
+    }
+    found = dma.read(text, NOWHERE._replace(read=files.get))
+    assert found.settings.items() >= expected.items()
+    told = "\n".join(found.lost + found.notes)
+    assert all(word in told for word in words.split())
+    if "AUTHPATH" in text:
+        assert found.logins == {
+            "[smtp.isp.example]:587": "me:pa:ss",
+            "[other.example]": "you:x",
+        }
+
+
+def test_nullmailer_moves_with_all_its_files(box: Box) -> None:
+    files = (
+        ("adminaddr", "admin@isp.example\n"),
+        ("defaulthost", "box\n"),
+        ("defaultdomain", "home.example\n"),
+        ("allmailfrom", "box@isp.example\n"),
+        ("helohost", "box.home.example\n"),
+        ("me", "box.home.example\n"),
+        ("pausetime", "600\n"),
+        ("maxpause", "0\n"),
+        ("idhost", "x\n"),
+    )
+    text = (
+        "# all\nsmtp.isp.example smtp --port=587 --starttls --user=me --pass='pass word'\n"
+        "spare.example smtp ssl insecure auth-login x509certfile=/x\nq.example qmqp\n"
+    )
+    settings, words = moved(box, "nullmailer", text, *files)
+    assert settings == {
+        "relayhost": ["[smtp.isp.example]:587", "[spare.example]:465"],
+        "smtp_tls_security_level": "secure",
+        "mailbox_transport": "smtp:[smtp.isp.example]:587",
+        "myorigin": "box.home.example",
+        "myhostname": "box.home.example",
+        "smtp_helo_name": "box.home.example",
+        "smtp_generic_maps": {"@box.home.example": "box@isp.example"},
+        "minimal_backoff_time": 600,
+    }
+    told = "\n".join(words)
+    for part in (
+        "# login at [smtp.isp.example]:587 as me",
+        "# alias root: admin@isp.example",
+        "[spare.example]:465: smtp_tls_security_level = encrypt: one value holds for all relays",
+        "x509certfile: pymail has no such setting",
+        "idhost x: Message-ID has the name of this machine",
+    ):
+        assert part in told
+    assert nullmailer.read("q.example qmqp 'open\n", NOWHERE).lost == [
+        "remotes has no host that speaks SMTP"
+    ]
+
+
+ESMTP = """\
+# me
+hostname = smtp.isp.example:587
+username = "me"
+password = 'pa"ss'
+starttls = required
+qualifydomain = isp.example
+helo = box.example
+force reverse_path = me@isp.example
+certificate_passphrase = "hidden"
+mda = "/usr/bin/procmail -d %T"
+identity = ann@work.example
+    hostname mx.work.example:25
+    username "ann"
+    password "two"
+identity = x@y.example
+    username x
+"""
+
+
+def test_esmtp_moves_with_its_identities() -> None:
+    found = esmtp.read(ESMTP, NOWHERE)
+    assert found.settings == {
+        "relayhost": ["[smtp.isp.example]:587"],
+        "smtp_tls_security_level": "secure",
+        "myorigin": "isp.example",
+        "smtp_helo_name": "box.example",
+        "smtp_generic_maps": {"@isp.example": "me@isp.example"},
+        "mailbox_command": '/usr/bin/procmail -d "$USER"',
+        "sender_dependent_relayhost_maps": {"ann@work.example": "[mx.work.example]"},
+        "smtp_sender_dependent_authentication": True,
+    }
+    assert found.logins == {"[smtp.isp.example]:587": 'me:pa"ss', "ann@work.example": "ann:two"}
+    assert found.lost == [
+        "identity x@y.example: it has no hostname",
+        "certificate_passphrase: pymail has no such setting",
+    ]
+    plain = esmtp.read("identity a@b\nhostname h.example\nstarttls enabled\n", NOWHERE)
+    assert plain.settings == {
+        "relayhost": ["[h.example]:587"],
+        "smtp_tls_security_level": "may",
+        "mailbox_transport": "smtp:[h.example]:587",
+    }
+    assert esmtp.read("", NOWHERE).lost == ["there is no identity with a hostname"]
+
+
+def test_what_cannot_be_taken_over_is_told_in_one_line(box: Box) -> None:
+    for args, status, words in (
+        (("exim", "/x"), 64, "cannot import exim: it is none of postfix, msmtp"),
+        (("postfix", "/nowhere/main.cf"), 66, "cannot read /nowhere/main.cf: No such file"),
+        (("esmtp",), 66, "cannot find ~/.esmtprc or /etc/esmtprc: name the file"),
+        (("postfix", str(box.home)), 66, "not a file"),
+    ):
+        done = box.run("pymail", "import", *args)
+        assert done.returncode == status
+        assert words in done.stderr.decode()
+        assert done.stderr.count(b"\n") == 1
+    (box.home / ".esmtprc").write_text("hostname = h.example\n")
+    assert b"[h.example]:587" in box.run("pymail", "import", "esmtp").stdout
+
+
+def test_what_would_not_hold_is_not_written(box: Box) -> None:
+    (box.home / "main.cf").write_text(
+        "minimal_backoff_time = 9000s\nmaximal_backoff_time = 100s\ncompatibility_level = 3\n"
+        "smtp_sasl_password_maps = hash:logins\nsmtp_sasl_auth_enable = yes\n"
+    )
+    (box.home / "logins").write_text("h me:secret\n")
+    done = box.run("pymail", "import", "postfix", str(box.home / "main.cf"))
+    assert b"# to be corrected: " in done.stdout
+    done = box.run("pymail", "import", "-w", "postfix", str(box.home / "main.cf"))
+    assert done.returncode == 78
+    assert b"minimal_backoff_time" in done.stderr
+    assert not (box.config_file.parent / "conf.d").exists()
+    assert not (box.config_file.parent / "saslpass").exists()
+
+
+ODD = r"""
+relayhost = $x ${y?{a}:{b}} ${{
+x=$x
+smtp_sasl_password_maps = inline:{{a=b}
+transport_maps = inline:{
+mydestination = hash:/x
+maximal_queue_lifetime = 99999999999999999999
+host h
+tls on
+account a : b
+account default
+user u
+password p
+port 99999
+from %U
+aliases a
+SMARTHOST h
+PORT x
+AUTHPATH a
+mailhub=h:x
+root=
+hostname =
+identity =
+hostname h:x
+a smtp port=x '
+"""
+LINES = st.lists(st.sampled_from([*ODD.splitlines(), " $y", "=", "\x00", "\u044e"]))
+
+
+@given(text=st.one_of(st.text(), LINES.map("\n".join)))
+def test_any_text_is_taken_over_or_refused(text: str) -> None:
+    machine = NOWHERE._replace(read=lambda _: text)
+    for each in (postfix, msmtp, ssmtp, dma, nullmailer, esmtp):
+        try:
+            found = each.read(text, machine)
+        except DataError:
+            continue
+        assert set(found.settings) <= set(SETTINGS)
