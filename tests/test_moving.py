@@ -243,7 +243,7 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     )
     assert settings["smtp_generic_maps"] == {
         "@box": "me@isp.example",
-        "two words": "@box   x@y.example",
+        '"two words"@box': "x@y.example",
         "root@box": "root@isp.example",
     }
     assert settings["transport_maps"] == {
@@ -684,3 +684,71 @@ def test_any_text_is_taken_over_or_refused(text: str) -> None:
         except DataError:
             continue
         assert set(found.settings) <= set(SETTINGS)
+
+
+# --- and back ------------------------------------------------------------------------------------
+
+
+def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> None:
+    needs("postconf")
+    (box.home / "maps").write_text('"two words"@box  x@isp.example\nroot@box  r@isp.example\n')
+    (box.home / "canonical").write_text("/^(.*)@old$/ $1@new\n")
+    box.config(
+        "myhostname = 'box.example'\nmydestination = ['$myhostname', 'localhost']\n"
+        "relayhost = ['[smtp.isp.example]:587', '[spare.example]']\n"
+        "maximal_queue_lifetime = '3d'\nappend_dot_mydomain = true\nroot_user = 'joe'\n"
+        "message_size_limit = 5000000\nmailbox_command = 'procmail -a \"$EXTENSION\"'\n"
+        f"smtp_generic_maps = ['{box.home}/maps']\nalias_maps = ['/etc/aliases']\n"
+        f"sender_canonical_maps = ['regexp:{box.home}/canonical']\n"
+        "[smtp_sasl_password_maps]\n'[smtp.isp.example]:587' = 'me:pass word'\n"
+        "[transport_maps]\n'a.example' = 'smtp:[b.example]'\n"
+    )
+    box.config_file.chmod(0o600)
+    folder = box.home / "postfix"
+    done = box.run("pymail", "export", "postfix", str(folder))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"not carried over: root_user: write an alias for root\n"
+    assert (folder / "smtp_sasl_password_maps").stat().st_mode & 0o777 == 0o600
+
+    (folder / "master.cf").touch()
+    read = subprocess.run(["postconf", "-c", folder, "-n"], capture_output=True, check=True)
+    assert read.stderr == b""
+    theirs = read.stdout.decode()
+    assert 'mailbox_command = procmail -a "$EXTENSION"' in theirs
+    assert "home_mailbox = Maildir/" in theirs
+    asked = subprocess.run(
+        ["postmap", "-c", folder, "-q", '"two words"@box', f"texthash:{folder}/smtp_generic_maps"],
+        capture_output=True,
+        check=True,
+    )
+    assert asked.stdout == b"x@isp.example\n"
+
+    back = postfix.read(
+        (folder / "main.cf").read_text(),
+        NOWHERE._replace(
+            read=lambda path: Path(path.replace("/etc/postfix", str(folder))).read_text()
+        ),
+    )
+    assert back.logins == {"[smtp.isp.example]:587": "me:pass word"}
+    assert back.settings["relayhost"] == ["[smtp.isp.example]:587", "[spare.example]"]
+    assert back.settings["maximal_queue_lifetime"] == "259200s"
+    assert back.settings["transport_maps"] == {"a.example": "smtp:[b.example]"}
+    assert back.settings["sender_canonical_maps"] == [f"regexp:{box.home}/canonical"]
+    assert back.settings["smtp_generic_maps"]["root@box"] == "r@isp.example"
+    assert back.settings["smtp_tls_security_level"] == "secure"
+
+
+def test_an_export_writes_over_nothing(box: Box) -> None:
+    (box.home / "there").mkdir()
+    (box.home / "there/file").touch()
+    done = box.run("pymail", "export", "postfix", "there")
+    assert done.returncode == 64
+    assert b"it is not empty" in done.stderr
+    done = box.run("pymail", "export", "postfix", "/proc/x")
+    assert done.returncode == 75
+    assert b"cannot write /proc/x" in done.stderr
+    done = box.run("pymail", "export", "postfix", "new")
+    assert done.returncode == 0
+    text = (box.home / "new/main.cf").read_text()
+    assert "default_transport = error:" in text
+    assert "smtp_tls_security_level = may" in text

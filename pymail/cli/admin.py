@@ -180,6 +180,21 @@ def import_configuration(kind: str, file: str, *, write: bool) -> None:
         _say(line)
 
 
+@face.command("export")
+@click.argument("kind", type=click.Choice(["postfix"]))
+@click.argument("directory")
+def export_configuration(kind: str, directory: str) -> None:
+    """Write our configuration as another program's into a new DIRECTORY.
+
+    KIND is postfix: main.cf and its tables.  What cannot be carried over is told.
+    """
+    from pymail import config, export  # noqa: PLC0415
+
+    del kind  # there is one
+    for line in export.postfix(config.here(paths.spool()), os.path.abspath(directory)):
+        _say(line)
+
+
 @face.command("check")
 def check_machine() -> int:
     """Look for what keeps mail from moving: one line each, with the remedy.

@@ -17,6 +17,7 @@ _DEEPEST = 50
 _CLOSE = {"{": "}", "(": ")"}
 _NAMED = re.compile(r"([\w-]+)\s*(?:([?:])(.*))?\Z", re.DOTALL)
 _WORD = re.compile(r"\w*", re.ASCII)
+_ROW = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^\s"])+)\s*(.*)')
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -132,12 +133,9 @@ def rows(text: str, *, bare: bool = False) -> dict[str, str]:
     """Return the rows of a table of postmap(1), the first of each key; `bare`: keys alone too."""
     found: dict[str, str] = {}
     for _, line in _logical(text):
-        row = re.match(r'"((?:[^"\\]|\\.)*)"\s*(.*)|(\S+)\s*(.*)', " ".join(line.split("\n")))
-        if row:
-            key = row[3] or re.sub(r"\\(.)", r"\1", row[1] or "")
-            value = (row[4] if row[3] else row[2]).strip()
-            if key and (value or bare):
-                found.setdefault(key, value)
+        row = _ROW.match(" ".join(line.split("\n")))
+        if row and (row[2] or bare):
+            found.setdefault(row[1], row[2].strip())
     return found
 
 

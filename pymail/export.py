@@ -1,0 +1,102 @@
+"""Our configuration as Postfix's, for a machine that has outgrown one without a server.
+
+main.cf has what was set, and ours where our default is another than Postfix's; tables are files
+beside it, read as texthash:, which needs no postmap.
+"""
+
+import os
+from collections.abc import Iterator
+
+from pymail import configfile, durable
+from pymail.config import SETTINGS, Config
+from pymail.errors import TempError, UsageError
+from pymail.importer.maincf import rows
+from pymail.secret import SETTING
+from pymail.settings import Table, Value
+
+_OURS = {
+    "password_command": "Postfix has a password in smtp_sasl_password_maps",
+    "root_user": "write an alias for root",
+    "dkim_directory": "a milter such as opendkim signs",
+    "run_time_limit": "Postfix has no runs",
+    "smtp_tls_mta_sts": "postfix-mta-sts-resolver does that",
+    "mail_owner": "Postfix's processes are the user postfix",
+}
+_DIFFERING = (
+    "home_mailbox",
+    "myorigin",
+    "mydestination",
+    "default_transport",
+    "smtp_sasl_security_options",
+    "smtp_sasl_tls_security_options",
+    "append_dot_mydomain",
+)
+_LIMIT = 1 << 24
+
+
+def postfix(config: Config, folder: str) -> Iterator[str]:
+    """Write main.cf and its tables into a new directory; yield what was not carried over.
+
+    UsageError where the directory has something in it, ConfigError, TempError.
+    """
+    try:
+        if os.path.isdir(folder) and os.listdir(folder):
+            raise UsageError(f"cannot export to {folder}: it is not empty")
+        lines = ["# Exported by pymail. It is meant for /etc/postfix.", "compatibility_level = 3.6"]
+        for name in SETTINGS:
+            if config.source(name) == "default" and name not in _DIFFERING:
+                continue
+            if name in _OURS:
+                yield f"not carried over: {name}: {_OURS[name]}"
+            else:
+                lines += _lines(name, vars(config)[name], folder)
+        lines += _ours(config)
+        durable.replace(f"{folder}/main.cf", "".join(f"{line}\n" for line in lines), 0o644)
+    except OSError as error:
+        raise TempError(f"cannot write {error.filename or folder}: {error.strerror}") from None
+
+
+def _ours(config: Config) -> Iterator[str]:
+    """Yield what we do without being told."""
+    yield "inet_interfaces = loopback-only"
+    if config.smtp_sasl_password_maps and config.source("smtp_sasl_auth_enable") == "default":
+        yield "smtp_sasl_auth_enable = yes"
+    if config.source("smtp_tls_security_level") == "default":
+        yield f"smtp_tls_security_level = {'secure' if config.smtp_sasl_password_maps else 'may'}"
+    if config.source("smtp_tls_CAfile") == "default":
+        yield "smtp_tls_CApath = /etc/ssl/certs"
+    if config.source("alias_maps") == "default":
+        yield from _lines("alias_maps", config.alias_maps, "")
+
+
+def _lines(name: str, value: Value, folder: str) -> Iterator[str]:
+    """Yield the lines of main.cf for a setting; write its table."""
+    if name == "alias_maps" and isinstance(value, tuple):
+        files = ", ".join(f"hash:{file}" for file in value)
+        yield f"alias_maps = {files}"
+        yield f"alias_database = {files}"
+    elif isinstance(value, Table):
+        yield f"{name} = {', '.join(_tables(name, value, folder))}"
+    elif isinstance(value, bool):
+        yield f"{name} = {'yes' if value else 'no'}"
+    elif isinstance(value, tuple):
+        yield f"{name} = {', '.join(value)}"
+    else:
+        unit = "s" if SETTINGS[name].kind == "time" else ""
+        yield f"{name} = {value}{unit}"
+
+
+def _tables(name: str, table: Table, folder: str) -> Iterator[str]:
+    """Yield the tables that a setting names; what is text goes into one file beside main.cf."""
+    found = dict(table.rows)
+    for file in table.files:
+        if file.startswith("/"):
+            text = configfile.trusted(file, _LIMIT).decode("utf-8", "surrogateescape")
+            for key, value in rows(text).items():
+                found.setdefault(key, value)
+        else:
+            yield file
+    if found:
+        text = "".join(f"{key} {value}\n" for key, value in found.items())
+        durable.replace(f"{folder}/{name}", text, 0o600 if name == SETTING else 0o644)
+        yield f"texthash:$config_directory/{name}"
