@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands config check queue explain fetch import export login dkim notice shell-init
+set -l commands setup config check queue explain fetch import export login dkim notice shell-init
 set -l verbs list show hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -20,6 +20,7 @@ complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
 complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
+complete -c pymail -n $none -a setup -d 'install it, or send through an account'
 complete -c pymail -n $none -a export -d 'write our configuration as that of Postfix'
 complete -c pymail -n $none -a import -d 'take over the configuration of another program'
 complete -c pymail -n $none -a login -d 'store the login for a mail server, and prove it'
@@ -69,6 +70,15 @@ set -l import '__fish_seen_subcommand_from import'
 complete -c pymail -n $import -a 'postfix msmtp ssmtp dma nullmailer esmtp fetchmail getmail' -d kind
 complete -c pymail -n $import -s w -l write -d 'write it down, logins and aliases too'
 complete -c pymail -n $import -F
+
+set -l setup '__fish_seen_subcommand_from setup'
+complete -c pymail -n $setup -s n -l dry-run -d 'show what would be done'
+complete -c pymail -n $setup -s y -l yes -d 'do not ask whether to go on'
+complete -c pymail -n $setup -l remove -d 'take it away'
+complete -c pymail -n $setup -l start -x -a 'cron systemd none' -d 'what starts flush'
+complete -c pymail -n $setup -l relay -x -d 'server that takes mail'
+complete -c pymail -n $setup -l user -x -d 'login there'
+complete -c pymail -n $setup -l no-test -d 'store the login without using it'
 
 set -l export '__fish_seen_subcommand_from export'
 complete -c pymail -n $export -a postfix -d kind

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pymail import __version__, errors, paths
-from pymail.errors import DataError, UsageError, printable
+from pymail.cli.setup import set_up
+from pymail.cli.terminal import asked, say
+from pymail.errors import DataError, UsageError
 from pymail.spool import Spool
 
 if TYPE_CHECKING:
@@ -48,10 +50,6 @@ def _arguments() -> list[str]:
     return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{printable(text)}\n")
-
-
 class _Config(click.Group):
     """`config` with names, or without, shows; `set` and `unset` change."""
 
@@ -67,6 +65,9 @@ class _Config(click.Group):
 @click.version_option(__version__, "-V", "--version", message="pymail %(version)s")
 def face() -> None:
     """Look after mail that pymail takes, keeps and delivers."""
+
+
+face.add_command(set_up)
 
 
 @face.group("config", cls=_Config, invoke_without_command=True)
@@ -100,7 +101,7 @@ def show_configuration(ctx: click.Context, names: tuple[str, ...] = ()) -> None:
     for name in names or config.SETTINGS:
         source = held.source(name)
         if not changed or source != "default":
-            _say(f"{name} = {shown(getattr(held, name))}  # {source}")
+            say(f"{name} = {shown(getattr(held, name))}  # {source}")
 
 
 @configuration.command("set")
@@ -150,11 +151,11 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
     status = errors.EX_OK
     for account in fetching.chosen(held, names):
         if listed:
-            _say(account.name)
+            say(account.name)
             continue
         try:
             for line in fetching.fetch(account, held, spool, dry=dry, said=verbose or dry):
-                _say(line)
+                say(line)
         except errors.MailError as error:
             status = error.status
             # With -n or -v a person asks, not cron.
@@ -177,7 +178,7 @@ def import_configuration(kind: str, file: str, *, write: bool) -> None:
     from pymail import moving  # noqa: PLC0415
 
     for line in (moving.written if write else moving.printed)(kind, file):
-        _say(line)
+        say(line)
 
 
 @face.command("export")
@@ -192,7 +193,7 @@ def export_configuration(kind: str, directory: str) -> None:
 
     del kind  # there is one
     for line in export.postfix(config.here(paths.spool()), os.path.abspath(directory)):
-        _say(line)
+        say(line)
 
 
 @face.command("check")
@@ -205,7 +206,7 @@ def check_machine() -> int:
 
     found = check.check(Spool(paths.spool()), int(time.time()))
     for finding in found:
-        _say(f"{'error' if finding.fatal else 'warning'}: {finding}")
+        say(f"{'error' if finding.fatal else 'warning'}: {finding}")
     return errors.EX_CONFIG if any(finding.fatal for finding in found) else errors.EX_OK
 
 
@@ -240,12 +241,12 @@ def show_message(qid: str, *, envelope: bool, message: bool, raw: bool) -> None:
             return
         if not message:
             for line in queued.about(active, state):
-                _say(line)
+                say(line)
         if not message and not envelope:
-            _say("")
+            say("")
         if not envelope:
             for part in active.message().decode("utf-8", "replace").splitlines():
-                _say(part.expandtabs())
+                say(part.expandtabs())
     finally:
         active.close()
 
@@ -258,7 +259,7 @@ def _apply(verb: str, ids: tuple[str, ...]) -> int:
 
     def tell(qid: str, words: str) -> None:
         log.event("postsuper", f"{qid}: {words}")
-        _say(f"{qid}: {words}")
+        say(f"{qid}: {words}")
 
     troubles = queued.apply(spool, verb, ids, tell)
     for trouble in troubles:
@@ -329,17 +330,17 @@ def log_in(
     settings = config.here(paths.spool())
     if listed:
         for shown, found in login.known(settings):
-            _say(f"{shown} {found.user} ({found.source})")
+            say(f"{shown} {found.user} ({found.source})")
         return
     if not host:
         raise UsageError("name the server: pymail login HOST [USER]")
     hop = login.server(host, settings)
     if only_check:
-        _say(f"{hop.shown}: the login works ({login.check(hop, settings)})")
+        say(f"{hop.shown}: the login works ({login.check(hop, settings)})")
     elif removed:
         if not login.remove(hop):
             raise DataError(f"no login for {hop.shown} is stored")
-        _say(f"{hop.shown}: forgotten")
+        say(f"{hop.shown}: forgotten")
     else:
         _store_login(hop, user, settings, untested=untested)
 
@@ -348,29 +349,18 @@ def _store_login(hop: "NextHop", user: str | None, settings: "Config", *, untest
     from pymail import login  # noqa: PLC0415
     from pymail.transport import Login  # noqa: PLC0415
 
-    user = user or _asked(f"User at {hop.host}: ", hidden=False)
-    fresh = Login(user, _asked(f"Password of {user} at {hop.host}: ", hidden=True))
+    user = user or asked(f"User at {hop.host}: ", hidden=False)
+    fresh = Login(user, asked(f"Password of {user} at {hop.host}: ", hidden=True))
     if not untested:
         login.attempt(hop, fresh, settings)
     place = login.store(hop, fresh)
     if untested:
-        _say(f"{hop.shown}: stored in {place}, not tested")
+        say(f"{hop.shown}: stored in {place}, not tested")
         return
     login.prove(hop)
-    _say(f"{hop.shown}: the login works, also from cron; stored in {place}")
+    say(f"{hop.shown}: the login works, also from cron; stored in {place}")
     if hop.shown not in settings.relayhost:
-        _say(f"To send through it: pymail config set relayhost '{hop.shown}'")
-
-
-def _asked(prompt: str, *, hidden: bool) -> str:
-    """Return what a person types, or the next line where nobody is there to type."""
-    if sys.stdin.isatty():
-        text = click.prompt(prompt.rstrip(": "), hide_input=hidden, err=True)
-    else:
-        text = sys.stdin.readline().rstrip("\n")
-    if not text or not str(text).isprintable():
-        raise UsageError("user and password must not be empty")
-    return str(text)
+        say(f"To send through it: pymail config set relayhost '{hop.shown}'")
 
 
 @face.group("dkim")
@@ -396,8 +386,8 @@ def new_key(domain: str, selector: str | None, bits: int | None, *, ed25519: boo
     selector = selector or time.strftime("e%Y%m%d" if ed25519 else "d%Y%m%d")
     length = 0 if ed25519 else bits or 2048
     key = dkimkeys.create(settings.dkim_directory, domain, selector, length, group)
-    _say(f"{key.path}: made. Publish this record; mail from {key.domain} is signed from now on:")
-    _say(dkimkeys.record(key))
+    say(f"{key.path}: made. Publish this record; mail from {key.domain} is signed from now on:")
+    say(dkimkeys.record(key))
 
 
 @dkim_face.command("show")
@@ -414,7 +404,7 @@ def show_keys(domain: str) -> None:
     if not found:
         raise DataError(f"no key for {domain}: pymail dkim new {domain}")
     for key in found:
-        _say(dkimkeys.record(key))
+        say(dkimkeys.record(key))
 
 
 @face.command("explain")
@@ -443,9 +433,9 @@ def explain_addresses(
             sys.stdout.write(f"{json.dumps(explain.facts(route))}\n")
         else:
             if number and not verify:
-                _say("")
+                say("")
             for line in explain.verified(route) if verify else explain.lines(route):
-                _say(line)
+                say(line)
         if route.status == "bounced":
             status = errors.EX_NOUSER
         elif route.status != "sent":
@@ -463,7 +453,7 @@ def tell_news() -> None:
 
     text = notice.line()
     if text:
-        _say(text)
+        say(text)
 
 
 @face.command("shell-init")

@@ -1,0 +1,34 @@
+"""The programs as they are installed: isolated, and with nothing loaded that they do not need.
+
+-I: neither the current directory nor the environment may name code that root runs.  -S: site
+costs a third of a submission.  What pymail needs is beside it.
+"""
+
+import os
+import sys
+
+MARK = "by pymail setup"
+"""Stands in each file that is ours to remove."""
+
+PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail")
+_FACES = {"mailx": "mail", "pymail": "admin"}
+
+
+def text(program: str) -> str:
+    """Return the script that is this program of this installation."""
+    beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    face = _FACES.get(program, program)
+    # Where packages are in several places, only site knows all of them.
+    found = os.path.isdir(f"{beside}/dns") and os.path.isdir(f"{beside}/click")
+    lines = (
+        f"#!{sys.executable} -I{'S' if found else ''}",
+        f"# {program} of pymail, written {MARK}.",
+        "import sys",
+        "",
+        f"sys.path.append({beside!r})",
+        f"from pymail.cli.{face} import main",
+        "from pymail.errors import leave",
+        "",
+        "leave(main())",
+    )
+    return "".join(f"{line}\n" for line in lines)

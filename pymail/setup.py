@@ -1,0 +1,190 @@
+"""Install pymail on this machine, or for one user, and take it away again.
+
+A plan is a list of steps (step.py); one that is done is not done again.
+"""
+
+import os
+import pwd
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+
+from pymail import config, configfile, launcher, paths, peek, units
+from pymail.errors import PermError, TempError, UsageError
+from pymail.spool import Spool
+from pymail.step import Account, Alternative, Directories, File, Folder, Link, Step, TableLine, Unit
+
+PLACE = "/usr/local/lib/pymail"
+"""Where the programs are; what stands in PATH are links."""
+
+STARTERS = ("cron", "systemd", "none")
+_UNITS = "/etc/systemd/system"
+_CRON = "/etc/cron.d"
+_FIRST_PERSON, _LAST_PERSON = 1000, 59999
+
+
+def plan(start: str) -> list[Step]:
+    """Return the steps for root or for the user who asks; `start` is one of STARTERS, or "".
+
+    UsageError where flush cannot be started that way.
+    """
+    if os.getuid() != 0:
+        return _user(start or _starter())
+    here = os.path.dirname(os.path.abspath(__file__))
+    for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
+        _trust(place)
+    return _system(start or _starter())
+
+
+def todo(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield what is to be done."""
+    for step in steps:
+        yield from step.todo()
+
+
+def carry_out(steps: Sequence[Step]) -> Iterator[str]:
+    """Do what is to be done; yield it, a line a step.  PermError, TempError."""
+    for step in steps:
+        first = next(step.todo(), "")
+        if not first:
+            continue
+        try:
+            step.do()
+        except PermissionError as error:
+            raise PermError(f"cannot set up {error.filename}: {error.strerror}") from None
+        except OSError as error:
+            raise TempError(f"cannot set up {error.filename}: {error.strerror}") from None
+        yield first.removesuffix(":")
+
+
+def take_back(steps: Sequence[Step]) -> Iterator[str]:
+    """Take back what the plan has done; yield it, a line a step.  TempError."""
+    for step in reversed(steps):
+        try:
+            yield from step.undo()
+        except OSError as error:
+            raise TempError(f"cannot remove {error.filename}: {error.strerror}") from None
+
+
+def reader_of_root() -> str:
+    """Return who is to get root's mail where nothing says so: who became root, or the first user.
+
+    "" where somebody gets it already, or nobody can.
+    """
+    settings = config.here(paths.spool())
+    if settings.root_user or any(_has_root(file) for file in settings.alias_maps):
+        return ""
+    people = [e for e in pwd.getpwall() if _FIRST_PERSON <= e.pw_uid <= _LAST_PERSON]
+    names = [entry.pw_name for entry in sorted(people, key=lambda entry: entry.pw_uid)]
+    asked = os.environ.get("SUDO_USER", "")
+    return asked if asked in names else next(iter(names), "")
+
+
+def _has_root(file: str) -> bool:
+    lines = peek.text(file).lower().splitlines()
+    return any(line.partition(":")[0].strip() == "root" for line in lines if ":" in line)
+
+
+def _trust(place: str) -> None:
+    """Raise UsageError where everybody's mail cannot go through what is at a place."""
+    remedy = "install it for all: python3 -m venv /opt/pymail, and pip install there"
+    path = place
+    while path != "/":
+        about = os.stat(path)
+        why = configfile.unsafe(about, 0)
+        if why:
+            raise UsageError(
+                f"cannot set up {place}: {path}: {why}, and root would run it: {remedy}"
+            )
+        if not about.st_mode & stat.S_IXOTH:
+            raise UsageError(f"cannot set up {place}: other users cannot get at {path}: {remedy}")
+        path = os.path.dirname(path)
+
+
+def _starter() -> str:
+    if os.path.isdir("/run/systemd/system"):
+        return "systemd"
+    return "cron" if os.path.isdir(_CRON) or shutil.which("crontab") else "none"
+
+
+def _system(start: str) -> list[Step]:
+    spool = paths.SYSTEM_SPOOL
+    steps: list[Step] = [
+        Account("pymail", spool),
+        Folder("/etc/pymail", 0o755),
+        Directories(spool),
+        Folder(PLACE, 0o755),
+    ]
+    steps += [File(f"{PLACE}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
+    steps += [
+        Link("/usr/sbin/sendmail", f"{PLACE}/sendmail"),
+        Link("/usr/lib/sendmail", f"{PLACE}/sendmail"),
+        Link("/usr/bin/mailq", f"{PLACE}/mailq"),
+        Link("/usr/bin/newaliases", f"{PLACE}/newaliases"),
+        Link("/usr/local/bin/pymail", f"{PLACE}/pymail"),
+        Link("/usr/local/sbin/flush", f"{PLACE}/flush"),
+    ]
+    mail = (("/usr/bin/mailx", f"{PLACE}/mailx"), ("/usr/bin/mail", f"{PLACE}/mail"))
+    if shutil.which("update-alternatives") and all(map(_alternative, ("mail", "mailx"))):
+        steps.append(Alternative("mailx", mail))
+    else:
+        steps += [Link(link, target) for link, target in mail]
+    return steps + _started(start, f"{PLACE}/flush", spool)
+
+
+def _alternative(name: str) -> bool:
+    """Say whether a name in /usr/bin is free, or one of Debian's alternatives."""
+    place = f"/usr/bin/{name}"
+    return not os.path.lexists(place) or (
+        os.path.islink(place) and os.readlink(place).startswith("/etc/alternatives/")
+    )
+
+
+def _started(start: str, flush: str, spool: str) -> list[Step]:
+    if start == "cron":
+        if not os.path.isdir(_CRON):
+            raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
+        return [File(f"{_CRON}/pymail", units.table(flush))]
+    if start == "systemd":
+        drops = (Spool(spool).drop_directory(uid) for uid in _uids())
+        places = [f"{spool}/queue", *drops]
+        return [
+            File(f"{_UNITS}/{units.SERVICE}", units.service(flush)),
+            File(f"{_UNITS}/{units.TIMER}", units.timer()),
+            File(f"{_UNITS}/{units.PATH}", units.path(places)),
+            Unit(units.TIMER),
+            Unit(units.PATH),
+        ]
+    return []
+
+
+def _uids() -> list[int]:
+    """Return whose drop directories are watched: people's, and those of services."""
+    return sorted({entry.pw_uid for entry in pwd.getpwall()} - {0})
+
+
+def _user(start: str) -> list[Step]:
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    programs = os.path.dirname(os.path.abspath(sys.argv[0]))
+    steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
+    place = f"{home}/.local/lib/pymail"
+    steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
+    if programs != f"{home}/.local/bin":
+        steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]
+    flush = f"{place}/flush"
+    if start == "cron":
+        if not shutil.which("crontab"):
+            raise UsageError("cannot use cron: there is no crontab; install cron")
+        return [*steps, TableLine(f"* * * * * {flush}")]
+    if start == "systemd":
+        folder = f"{home}/.config/systemd/user"
+        return [
+            *steps,
+            File(f"{folder}/{units.SERVICE}", units.service(flush)),
+            File(f"{folder}/{units.TIMER}", units.timer()),
+            File(f"{folder}/{units.PATH}", units.path([f"{paths.spool()}/queue"])),
+            Unit(units.TIMER, user=True),
+            Unit(units.PATH, user=True),
+        ]
+    return steps

@@ -1,0 +1,326 @@
+"""The steps of an installation: each knows whether it is done, does it, and takes it back.
+
+What stood where a program of ours is to stand is put aside as NAME.before-pymail: by dpkg-divert
+where there is one, so that packages that come later do not write over ours.
+"""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from pymail import durable, peek
+from pymail.errors import TempError, printable
+from pymail.launcher import MARK
+
+ASIDE = ".before-pymail"
+_PATIENCE = 120
+
+
+class Step(Protocol):
+    """One thing that is there afterwards."""
+
+    def todo(self) -> Iterator[str]:
+        """Yield what is to be done, in words and with the text of each file; nothing if done."""
+        ...
+
+    def do(self) -> None:
+        """Do it.  OSError, TempError."""
+        ...
+
+    def undo(self) -> Iterator[str]:
+        """Take back what is ours; yield what was done, and what was left and why."""
+        ...
+
+
+class Folder(NamedTuple):
+    """A directory of root's, or of the user who asks."""
+
+    path: str
+    mode: int
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        about = peek.status(self.path)
+        if about is None or stat.S_IMODE(about.st_mode) != self.mode:
+            yield f"directory {self.path}, mode {self.mode:04o}"
+
+    def do(self) -> None:
+        """Do it."""
+        os.makedirs(self.path, exist_ok=True)
+        os.chmod(self.path, self.mode)
+
+    def undo(self) -> Iterator[str]:
+        """Remove it where it is empty."""
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            yield f"left {self.path}: it is not empty"
+        else:
+            yield f"removed {self.path}"
+
+
+class Directories(NamedTuple):
+    """The directories of the system's spool."""
+
+    path: str
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        for each in self._folders():
+            yield from each.todo()
+
+    def do(self) -> None:
+        """Do it."""
+        for each in self._folders():
+            each.do()
+
+    def undo(self) -> Iterator[str]:
+        """Remove it, unless there is mail in it."""
+        places = ["queue", *(f"drop/{name}" for name in peek.names(f"{self.path}/drop"))]
+        found = [name for place in places for name in peek.names(f"{self.path}/{place}")]
+        waiting = sum(not name.startswith(".") for name in found)
+        if waiting:
+            yield f"left {self.path}: messages wait in it ({waiting})"
+        elif os.path.isdir(self.path):
+            shutil.rmtree(self.path)
+            yield f"removed {self.path}"
+
+    def _folders(self) -> list[Folder]:
+        return [
+            Folder(self.path, 0o755),
+            Folder(f"{self.path}/queue", 0o700),
+            Folder(f"{self.path}/drop", 0o1733),
+        ]
+
+
+class File(NamedTuple):
+    """A file of ours, with MARK in its text."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        about = peek.status(self.path)
+        if about and peek.text(self.path) == self.text and stat.S_IMODE(about.st_mode) == self.mode:
+            return
+        yield f"file {self.path}, mode {self.mode:04o}:"
+        yield from (f"    {line}" for line in self.text.splitlines())
+
+    def do(self) -> None:
+        """Do it."""
+        if os.path.lexists(self.path) and MARK not in peek.text(self.path):
+            os.rename(self.path, f"{self.path}{ASIDE}")
+        durable.replace(self.path, self.text, self.mode)
+
+    def undo(self) -> Iterator[str]:
+        """Remove it, and put back what was there."""
+        if MARK in peek.text(self.path):
+            os.unlink(self.path)
+            yield f"removed {self.path}"
+        if os.path.lexists(f"{self.path}{ASIDE}") and not os.path.lexists(self.path):
+            os.rename(f"{self.path}{ASIDE}", self.path)
+            yield f"put back {self.path}"
+
+
+class Link(NamedTuple):
+    """A link to a program of ours where people and programs look for it."""
+
+    path: str
+    target: str
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        if not self._ours():
+            there = " (what is there is put aside)" if os.path.lexists(self.path) else ""
+            yield f"link {self.path} to {self.target}{there}"
+
+    def do(self) -> None:
+        """Do it."""
+        if self._ours():
+            return
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        if self._packaged():
+            run("dpkg-divert", *self._diversion(), "--rename", "--add", self.path)
+        if os.path.lexists(self.path):  # dpkg-divert moves no link that leads nowhere
+            os.rename(self.path, f"{self.path}{ASIDE}")
+        os.symlink(self.target, self.path)
+
+    def undo(self) -> Iterator[str]:
+        """Remove it, and put back what was there."""
+        if not self._ours():
+            return
+        os.unlink(self.path)
+        if self._packaged():
+            run("dpkg-divert", *self._diversion(), "--rename", "--remove", self.path)
+        if os.path.lexists(f"{self.path}{ASIDE}") and not os.path.lexists(self.path):
+            os.rename(f"{self.path}{ASIDE}", self.path)
+        back = ", put back what was there" if os.path.lexists(self.path) else ""
+        yield f"removed {self.path}{back}"
+
+    def _packaged(self) -> bool:
+        """Say whether packages of Debian's may come to have a file there."""
+        theirs = self.path.startswith("/usr/") and not self.path.startswith("/usr/local/")
+        return theirs and shutil.which("dpkg-divert") is not None
+
+    def _ours(self) -> bool:
+        return os.path.islink(self.path) and os.readlink(self.path) == self.target
+
+    def _diversion(self) -> Sequence[str]:
+        return ("--local", "--divert", f"{self.path}{ASIDE}")
+
+
+class Alternative(NamedTuple):
+    """Programs among Debian's alternatives; the first is the master, (link, target) each."""
+
+    name: str
+    links: tuple[tuple[str, str], ...]
+    priority: int = 60
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        path, target = self.links[0]
+        if os.path.realpath(path) != os.path.realpath(target):
+            yield f"alternative {self.name}: {path} is {target}"
+
+    def do(self) -> None:
+        """Do it."""
+        (path, target), *others = self.links
+        slaves = [
+            word
+            for link, here in others
+            for word in ("--slave", link, os.path.basename(link), here)
+        ]
+        run(
+            "update-alternatives",
+            "--install",
+            path,
+            self.name,
+            target,
+            str(self.priority),
+            *slaves,
+        )
+
+    def undo(self) -> Iterator[str]:
+        """Let the next best be the one."""
+        target = self.links[0][1]
+        if target in peek.text(f"/var/lib/dpkg/alternatives/{self.name}"):
+            run("update-alternatives", "--remove", self.name, target)
+            yield f"removed the alternative {self.name}"
+
+
+class Account(NamedTuple):
+    """A system user that owns nothing and cannot log in."""
+
+    name: str
+    home: str
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        if not self._there():
+            yield f"system user {self.name}"
+
+    def do(self) -> None:
+        """Do it."""
+        if not self._there():
+            run(
+                "useradd", "--system", "--user-group", "--no-create-home",
+                "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
+            )  # fmt: skip
+
+    def undo(self) -> Iterator[str]:
+        """Leave it: files may be its own, and its number must not become another's."""
+        if self._there():
+            yield f"left the user {self.name}"
+
+    def _there(self) -> bool:
+        try:
+            pwd.getpwnam(self.name)
+        except KeyError:
+            return False
+        return True
+
+
+class Unit(NamedTuple):
+    """A unit of systemd that is enabled and started; `user` says whose."""
+
+    name: str
+    user: bool = False
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        if self._ask("is-enabled") or self._ask("is-active"):
+            yield f"systemctl {'--user ' * self.user}enable --now {self.name}"
+
+    def do(self) -> None:
+        """Do it."""
+        run("systemctl", *self._whose(), "daemon-reload")
+        run("systemctl", *self._whose(), "enable", "--now", self.name)
+
+    def undo(self) -> Iterator[str]:
+        """Stop it."""
+        if not self._ask("is-enabled"):
+            run("systemctl", *self._whose(), "disable", "--now", self.name)
+            yield f"stopped {self.name}"
+
+    def _whose(self) -> list[str]:
+        return ["--user"] * self.user
+
+    def _ask(self, question: str) -> int:
+        command = ["systemctl", *self._whose(), question, self.name]
+        return subprocess.run(
+            command, capture_output=True, timeout=_PATIENCE, check=False
+        ).returncode
+
+
+class TableLine(NamedTuple):
+    """A line in the crontab of the user who asks."""
+
+    line: str
+
+    def todo(self) -> Iterator[str]:
+        """Yield as Step."""
+        if self.line not in self._lines():
+            yield f"line in the crontab: {self.line}"
+
+    def do(self) -> None:
+        """Do it."""
+        lines = self._lines()
+        if self.line not in lines:
+            self._write([*lines, self.line])
+
+    def undo(self) -> Iterator[str]:
+        """Remove it."""
+        lines = self._lines()
+        if self.line in lines:
+            self._write([line for line in lines if line != self.line])
+            yield f"removed from the crontab: {self.line}"
+
+    def _lines(self) -> list[str]:
+        done = subprocess.run(
+            ["crontab", "-l"], capture_output=True, timeout=_PATIENCE, check=False, text=True
+        )
+        return done.stdout.splitlines() if done.returncode == 0 else []
+
+    def _write(self, lines: list[str]) -> None:
+        run("crontab", "-", text="".join(f"{line}\n" for line in lines))
+
+
+def run(*command: str, text: str = "") -> None:
+    """Run a program of the system.  TempError with what it says where it fails."""
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TempError(f"cannot run {command[0]}: {printable(str(error))}") from None
+    if done.returncode:
+        words = " ".join(printable(done.stderr or done.stdout).split())
+        raise TempError(f"{' '.join(command)}: {words}")

@@ -1,0 +1,343 @@
+"""pymail setup: it is there afterwards, for all users or for one, and goes without a trace."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from authority import Authority
+from harness import BIN, PATH, ROOT, measured, missing, needs
+from hypothesis import given
+from hypothesis import strategies as st
+from machine import Machine
+from nameserver import ADDRESS, name_server
+from relays import relay
+
+from pymail import provider
+from pymail.provider import Submission
+
+ENTER = """
+for place in usr etc var/lib; do
+    mkdir -p "$1/$place.upper" "$1/$place.work"
+    mount -t overlay none "/$place" \
+        -o "lowerdir=/$place,upperdir=$1/$place.upper,workdir=$1/$place.work" || exit 1
+done
+mount -t tmpfs -o mode=0755 none /var/spool && mount -t tmpfs -o mode=0755 none /home || exit 1
+mkdir -m 1730 -p /var/spool/cron/crontabs && chgrp crontab /var/spool/cron/crontabs
+mkdir -p /etc/cron.d; rm -rf /etc/pymail /usr/bin/mail /usr/bin/mailx
+cp -p /bin/true /usr/sbin/sendmail; ln -sf ../sbin/sendmail /usr/bin/mailq
+for user in alice bob; do install -d -o $user -g $user /home/$user; done
+echo ready
+exec sleep 3600
+"""
+PLACES = ("/usr/sbin", "/usr/bin", "/usr/lib/sendmail", "/usr/local", "/etc/cron.d", "/var/spool")
+
+
+class Fresh:
+    """A machine on which everything may be changed: it ends with the test."""
+
+    def __init__(self, place: Path) -> None:
+        needs("unshare", "nsenter", "setpriv")
+        subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+        self._place = place
+        self._process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", ENTER, "sh", str(place)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stdout
+        if self._process.stdout.readline() != b"ready\n":
+            missing(f"no overlay of this machine: {self._process.communicate()[1].decode()}")
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+        subprocess.run(["umount", "-l", self._place], check=True)
+
+    def run(
+        self, *command: str, user: str = "root", stdin: bytes = b"", **env: str
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Run a program there."""
+        become = ["setpriv", "--init-groups", f"--reuid={user}", f"--regid={user}"]
+        home = "/root" if user == "root" else f"/home/{user}"
+        given = {"PATH": PATH, "HOME": home, "USER": user, "LANG": "C.UTF-8", **env}
+        inside = [*become, *command] if user != "root" else list(command)
+        return subprocess.run(
+            ["nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt", "--wd=/", *inside],
+            input=stdin,
+            capture_output=True,
+            env=measured(given),
+            timeout=120,
+            check=False,
+        )
+
+    def pymail(self, *args: str, user: str = "root", **more: str) -> list[str]:
+        """Run pymail of the checkout there; return what it says, which is no complaint."""
+        done = self.run(sys.executable, "-I", str(BIN / "pymail"), *args, user=user, **more)
+        assert (done.returncode, done.stderr) == (0, b""), done
+        return done.stdout.decode().splitlines()
+
+    def sight(self) -> str:
+        """Return what lies where programs and their data lie."""
+        seen = 'find "$@" -printf "%p %m %u %l\\n" 2>/dev/null | sort; dpkg-divert --list'
+        return self.run("sh", "-c", seen, "sh", *PLACES).stdout.decode()
+
+
+@pytest.fixture
+def fresh(machine: Machine, tmp_path: Path) -> Iterator[Fresh]:
+    del machine
+    here = Fresh(tmp_path)
+    try:
+        yield here
+    finally:
+        here.close()
+
+
+def test_a_machine_is_set_up_delivers_and_is_as_it_was_when_that_goes(fresh: Fresh) -> None:
+    before = fresh.sight()
+    said = fresh.pymail("setup", "--start", "cron")
+    assert (
+        "link /usr/sbin/sendmail to /usr/local/lib/pymail/sendmail (what is there is put aside)"
+        in said
+    )
+    assert fresh.pymail("setup", "--start", "cron") == []
+
+    # A user's cron job, and root's: as any program would.
+    done = fresh.run("/usr/sbin/sendmail", "root", user="bob", stdin=b"Subject: x\n\nhello\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = fresh.run("mail", "-s", "тема", "bob", user="alice", stdin="текст\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"2 Requests" in fresh.run("mailq").stdout
+    line = fresh.run("cat", "/etc/cron.d/pymail").stdout.decode().splitlines()[-1]
+    assert line.startswith("* * * * * root /")
+    done = fresh.run("sh", "-c", line.partition(" root ")[2])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    # alice has the first number of all users, and so root's mail.
+    for user, words in (("alice", b"hello"), ("bob", "текст".encode())):
+        found = fresh.run("sh", "-c", f"cat /home/{user}/Maildir/new/*").stdout
+        assert words in found
+    assert [line for line in fresh.pymail("check") if "tmpfs" not in line] == []
+
+    gone = fresh.pymail("setup", "--remove", "--start", "cron")
+    assert "removed /usr/sbin/sendmail, put back what was there" in gone
+    after = fresh.sight()
+    assert after == before
+
+
+def test_the_commands_of_readme_set_a_machine_up(fresh: Fresh) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    script = next(text for text in blocks if "pymail setup --dry-run" in text)
+    first, second, *rest = [line.partition("#")[0].strip() for line in script.splitlines()]
+    assert (first, second) == ("python3 -m venv /opt/pymail", "/opt/pymail/bin/pip install .")
+    assert len(rest) == 2
+    for line in rest:
+        program, *args = line.split()
+        assert program == "/opt/pymail/bin/pymail"
+        fresh.pymail(*args)
+    assert fresh.run("mailq").stdout == b"Mail queue is empty\n"
+
+
+def test_mail_that_waits_is_left_when_the_programs_go(fresh: Fresh) -> None:
+    fresh.pymail("setup", "--start", "none")
+    fresh.run("/usr/sbin/sendmail", "bob", user="alice", stdin=b"Subject: x\n\nhello\n")
+    gone = fresh.pymail("setup", "--remove", "--start", "none")
+    assert "left /var/spool/pymail: messages wait in it (1)" in gone[-5:], gone[-5:]
+    assert fresh.run("sh", "-c", "ls /var/spool/pymail/drop/*/").stdout.count(b"\n") == 1
+
+
+def test_a_dry_run_shows_every_file_and_writes_none(fresh: Fresh) -> None:
+    before = fresh.sight()
+    said = fresh.pymail("setup", "--dry-run", "--start", "systemd")
+    assert fresh.sight() == before
+    text = "\n".join(said)
+    for name in ("service", "timer", "path"):
+        assert f"file /etc/systemd/system/pymail-flush.{name}, mode 0644:" in text
+    assert "    ExecStart=/usr/local/lib/pymail/flush" in text
+    assert "    PathChanged=/var/spool/pymail/drop/u1001" in text
+    assert "systemctl enable --now pymail-flush.timer" in text
+    assert "system user pymail" not in text  # it is there
+
+
+def test_systemd_takes_the_units(fresh: Fresh, tmp_path: Path) -> None:
+    needs("systemd-analyze")
+    units: dict[str, list[str]] = {}
+    fresh.pymail("setup", "--start", "none")  # the program that is started must be there
+    name = ""
+    for line in fresh.pymail("setup", "--dry-run", "--start", "systemd"):
+        if line.startswith("file /etc/systemd/system/"):
+            name = line.split()[1].rstrip(",")
+        elif line.startswith("    ") and name:
+            units.setdefault(name, []).append(line[4:])
+        else:
+            name = ""
+    assert len(units) == 3
+    for path, lines in units.items():
+        text = "".join(f"{line}\n" for line in lines)
+        fresh.run("sh", "-c", f"mkdir -p /etc/systemd/system; cat > {path}", stdin=text.encode())
+    done = fresh.run("systemd-analyze", "verify", "--man=no", *units)
+    told = [line for line in done.stderr.decode().splitlines() if "pymail" in line]
+    assert (done.returncode, told) == (0, [])
+
+
+def test_what_users_can_write_to_is_not_run_by_root(fresh: Fresh) -> None:
+    fresh.run("install", "-d", "-o", "bob", "/opt/bob")
+    fresh.run("cp", "-r", str(BIN.parent), "/opt/bob/pymail")
+    code = "import sys; sys.path.insert(0, '/opt/bob'); from pymail.cli.admin import main; main()"
+    script = f'{sys.executable} -c "{code}" setup --start none'
+    done = fresh.run("sh", "-c", script)
+    assert b"cannot set up /opt/bob/pymail: /opt/bob: its owner is uid 1002" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert fresh.run("test", "-e", "/usr/local/lib/pymail").returncode == 1
+
+
+def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
+    needs("crontab")
+    said = fresh.pymail("setup", user="bob")
+    flush = "/home/bob/.local/lib/pymail/flush"
+    assert f"line in the crontab: * * * * * {flush}" in said
+    assert fresh.pymail("setup", user="bob") == []
+    assert fresh.run("crontab", "-l", user="bob").stdout.decode() == f"* * * * * {flush}\n"
+    sendmail = "/home/bob/.local/bin/sendmail"
+    done = fresh.run(sendmail, "bob", user="bob", stdin=b"Subject: x\n\nhello\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert fresh.run(flush, user="bob").returncode == 0
+    assert b"hello" in fresh.run("sh", "-c", "cat /home/bob/Maildir/new/*").stdout
+    gone = fresh.pymail("setup", "--remove", user="bob")
+    assert f"removed from the crontab: * * * * * {flush}" in gone
+    left = fresh.run(
+        "sh", "-c", "find /home/bob/.local/bin /home/bob/.local/lib -type f -o -type l"
+    )
+    assert left.stdout == b""
+    assert fresh.run("crontab", "-l", user="bob").stdout == b""
+
+
+# --- an account at a provider --------------------------------------------------------------------
+
+XML = """<?xml version="1.0"?>
+<clientConfig version="1.1"><emailProvider id="isp.example">
+ <incomingServer type="imap"><hostname>imap.isp.example</hostname></incomingServer>
+ <outgoingServer type="smtp"><hostname>mail.isp.example</hostname><port>25</port>
+  <socketType>plain</socketType></outgoingServer>
+ <outgoingServer type="smtp"><hostname>smtp.isp.example</hostname><port>{port}</port>
+  <socketType>STARTTLS</socketType><username>%EMAILLOCALPART%</username></outgoingServer>
+</emailProvider></clientConfig>
+"""
+
+
+def test_a_letter_goes_out_through_an_account(fresh: Fresh, tmp_path_factory, machine) -> None:
+    authority = Authority(tmp_path_factory.mktemp("ca"))
+    tls = authority.context("good", "127.0.0.1")
+    os.chmod(authority.file.parent, 0o755)
+    shutil.copy(authority.file, "/run/ca.pem")
+    os.chmod("/run/ca.pem", 0o644)
+    with relay(tls, users={"me": "pass word"}) as server:
+        fresh.pymail("setup", "--start", "none")
+        fresh.pymail("config", "set", "smtp_tls_CAfile", "/run/ca.pem")
+        args = (
+            "setup",
+            "--start",
+            "none",
+            "--relay",
+            server.hop,
+            "--user",
+            "me",
+            "you@isp.example",
+        )
+        refused = fresh.run(sys.executable, "-I", str(BIN / "pymail"), *args, stdin=b"wrong\n")
+        assert refused.returncode == 77
+        assert b"cannot log in" in refused.stderr
+        assert b"relayhost" not in fresh.run("sh", "-c", "cat /etc/pymail/conf.d/*").stdout
+        said = fresh.pymail(*args, stdin=b"pass word\n")
+    assert f"login of me at {server.hop}: works, stored in /etc/pymail/saslpass" in said
+    assert f"relayhost = {server.hop}: mail for other domains goes there" in said
+    assert any("to=<you@isp.example>" in line and "status=sent" in line for line in said)
+    (letter,) = server.taken
+    assert (letter.sender, letter.user) == ("you@isp.example", "me")
+    assert b"Subject: pymail works" in letter.data
+    assert "pass word" not in "\n".join(said)
+
+
+def test_the_server_is_found_by_what_the_provider_says(fresh: Fresh, tmp_path_factory) -> None:
+    place = tmp_path_factory.mktemp("isp")
+    authority = Authority(place)
+    web = f"""
+import http.server, ssl, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        good = self.path == "/mail/config-v1.1.xml?emailaddress=you@isp.example"
+        data = {XML.format(port=587)!r}.encode()
+        self.send_response(200 if good else 404)
+        self.end_headers()
+        self.wfile.write(data if good else b"")
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(("127.0.0.1", 443), Page)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain({str(authority.pem("good", "autoconfig.isp.example"))!r})
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("ready", flush=True)
+server.serve_forever()
+"""
+    zones = {
+        "isp.example.": "autoconfig A 127.0.0.1\n",
+        "srv.example.": "_submissions._tcp SRV 0 1 465 smtp.srv.example.\n",
+        "mx.example.": "@ MX 10 aspmx.l.google.com.\n@ MX 5 alt.google.com.\n",
+        "none.example.": "_submissions._tcp SRV 0 0 0 .\n",
+    }
+    shutil.copy(authority.file, "/run/ca.pem")
+    os.chmod("/run/ca.pem", 0o644)
+    (Path("/etc/resolv.conf")).write_text(f"nameserver {ADDRESS}\n")
+    server = subprocess.Popen([sys.executable, "-c", web], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout
+        assert server.stdout.readline() == b"ready\n"
+        with name_server(place / "dns", zones):
+            fresh.run("sh", "-c", f"echo nameserver {ADDRESS} > /etc/resolv.conf")
+            fresh.run("sh", "-c", "echo 127.0.0.1 autoconfig.isp.example >> /etc/hosts")
+            fresh.pymail("config", "set", "smtp_tls_CAfile", "/run/ca.pem")
+            for address, words in (
+                ("you@isp.example", "[smtp.isp.example]:587 as you (https://autoconfig.isp."),
+                ("you@srv.example", "[smtp.srv.example]:465 as you@srv.example (the SRV record"),
+                ("you@mx.example", "[smtp.gmail.com]:465 as you@mx.example (the mail exchanger"),
+                ("you@yandex.ru", "[smtp.yandex.ru]:465 as you@yandex.ru (the table"),
+            ):
+                said = fresh.pymail("setup", "--dry-run", "--start", "none", address)
+                assert any(words in line for line in said), said
+            done = fresh.run(
+                sys.executable, "-I", str(BIN / "pymail"), "setup", "-n", "you@none.example"
+            )
+            assert done.returncode == 65
+            assert b"cannot find the mail server of none.example: name it" in done.stderr
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (XML.format(port=587), ("smtp.isp.example", 587, "you")),
+        (XML.format(port=99999), None),
+        (XML.format(port="x"), None),
+        ("<!DOCTYPE x [<!ENTITY y 'z'>]>" + XML.format(port=587), None),
+        (XML.format(port=587).replace("smtp.isp.example", "evil host"), None),
+        ("<x", None),
+        ("", None),
+    ],
+)
+def test_only_what_a_login_can_go_to_is_taken_from_a_web_page(data, found) -> None:
+    submission = provider.autoconfigured(data.encode(), "you@isp.example", "there")
+    assert (submission and submission[:3]) == found
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_page_and_record_is_read_or_refused(data: bytes) -> None:
+    for found in (
+        provider.autoconfigured(data, "you@isp.example", ""),
+        provider.served(data.decode("latin-1"), len(data), "you@isp.example", ""),
+        provider.exchanged(data.decode("latin-1"), "you@isp.example"),
+    ):
+        assert found is None or isinstance(found, Submission)
