@@ -1,15 +1,16 @@
 """The configuration: every setting, with Postfix's name and meaning, and the files it is in.
 
 `config.toml` is written by hand.  `conf.d/*.toml` beside it, in the order of their names, lie
-over it and are written by `pymail config set`.  Config is also the table of the settings: an
-attribute's row says what it may hold, its default, and what it means.
+over it and are written by `pymail config set`; the environment lies over all (environment.py).
+Config is also the table of the settings: an attribute's row says what it may hold, its default,
+and what it means.
 """
 
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pymail import paths
+from pymail import environment, paths
 from pymail.configfile import Given, files, read
 from pymail.errors import ConfigError
 from pymail.expansion import Expansion
@@ -229,7 +230,8 @@ def load(path: str, *, hostname: str, mailname: str, aliases: str) -> Config:
 
 def here(spool: str) -> Config:
     """Load the configuration that goes with `spool`, on this machine as it is now."""
-    return combine(given(paths.config(spool)), machine(spool))
+    found = given(paths.config(spool)) | environment.given(os.environ, SETTINGS)
+    return combine(found, machine(spool))
 
 
 def given(path: str) -> Given:

@@ -8,8 +8,10 @@ for in this order:
     the keyring           user mode; service "pymail:HOST"
     ~/.netrc              user mode
 
-A file with a password that others may read is refused.  No secret stands in a command line, in
-a log or in an error.
+In a container /run/secrets/pymail has "user:password" for what relayhost names.
+
+A file with a password that others may read is refused, but for those in /run/secrets.  No secret
+stands in a command line, in a log or in an error.
 """
 
 import os
@@ -32,6 +34,10 @@ LIMIT = 1 << 16
 """Bytes of a password or token."""
 
 SETTING = "smtp_sasl_password_maps"
+_SECRETS = "/run/secrets/"
+MOUNTED = f"{_SECRETS}pymail"
+"""What Docker and Podman mount as the secret "pymail": "user:password" for relayhost."""
+
 _PORTS = {587: ("submission",), 465: ("submissions", "smtps")}
 _KEYRING = """\
 import sys
@@ -65,7 +71,9 @@ class Logins:
         cannot be used.
         """
         config = self._config
-        if not config.smtp_sasl_auth_enable or not config.smtp_sasl_password_maps:
+        if not config.smtp_sasl_auth_enable:
+            return ()
+        if not config.smtp_sasl_password_maps and not os.path.exists(MOUNTED):
             return ()
         fallback = ", ".join(config.smtp_fallback_relay)
         hops = (*nexthop.parse_all(argument), *nexthop.parse_all(fallback))
@@ -85,12 +93,26 @@ class Logins:
         found = table.first(sender_keys(sender, delimiters)) if sender else None
         found = found or table.first(_names(hop))
         if found is None:
-            return None
+            return self._mounted(hop)
         source = f"{SETTING}, {found.place}"
         user, colon, password = found.value.partition(":")
         if colon:
             return Login(user, password, source=source)
         return self._elsewhere(user, hop) or Login(user, source=f"{source}: no password found")
+
+    def _mounted(self, hop: NextHop) -> Login | None:
+        """Return the login of a container, which is for the relays of relayhost."""
+        if hop not in nexthop.parse_all(", ".join(self._config.relayhost)):
+            return None
+        try:
+            with open(MOUNTED, encoding="utf-8", errors="surrogateescape") as file:
+                line = file.read(LIMIT).partition("\n")[0]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {MOUNTED}: {error.strerror}") from None
+        user, _, password = line.partition(":")
+        return Login(user, password, source=MOUNTED)
 
     def _elsewhere(self, user: str, hop: NextHop) -> Login | None:
         password = _credential(hop.host)
@@ -237,6 +259,8 @@ def _credential(host: str) -> str:
 
 
 def _refuse_open(path: str) -> None:
+    if path.startswith(_SECRETS):
+        return  # who mounts it decides who is in there
     try:
         status = os.stat(path)
     except OSError as error:

@@ -693,7 +693,10 @@ def test_odq_only_queues(box):
 
 def test_delivery_that_fails_is_no_failure_of_the_submission(box):
     box.config("broken [")
-    box.send(LETTER, "-odi", box.user)
+    done = box.run("sendmail", "-odi", box.user, stdin=LETTER)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.startswith(b"flush: cannot read ")
+    assert done.stderr.count(b"\n") == 1
     assert len(box.queue()) == 1
 
 

@@ -9,7 +9,7 @@ function __pymail_ids
 end
 
 set -l commands setup config check queue explain fetch import export login dkim notice shell-init
-set -l verbs list show hold release delete requeue
+set -l verbs list show try hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
 complete -c pymail -f
@@ -40,6 +40,7 @@ set -l queue '__fish_seen_subcommand_from queue'
 set -l verbless "$queue; and not __fish_seen_subcommand_from $verbs"
 complete -c pymail -n $verbless -a list -d 'show the queue'
 complete -c pymail -n $verbless -a show -d 'show one message'
+complete -c pymail -n $verbless -a try -d 'try to deliver one message'
 complete -c pymail -n $verbless -a hold -d 'keep messages from being tried'
 complete -c pymail -n $verbless -a release -d 'let messages on hold be tried'
 complete -c pymail -n $verbless -a delete -d 'remove messages'
@@ -51,6 +52,7 @@ complete -c pymail -n $show -s m -d 'only the message'
 complete -c pymail -n $show -l raw -d 'the message byte for byte'
 set -l change "$queue; and __fish_seen_subcommand_from hold release delete requeue"
 complete -c pymail -n $show -a '(__pymail_ids)' -d 'queue id'
+complete -c pymail -n "$queue; and __fish_seen_subcommand_from try" -a '(__pymail_ids)' -d 'queue id'
 complete -c pymail -n $change -a '(__pymail_ids) ALL' -d 'queue id'
 
 set -l explain '__fish_seen_subcommand_from explain'

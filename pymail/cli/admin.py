@@ -276,6 +276,19 @@ def _log(spool: Spool) -> "Log":
 _IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...|ALL")
 
 
+@queue_face.command("try")
+@click.argument("qid", metavar="ID")
+def try_message(qid: str) -> int:
+    """Try to deliver one message now, as sendmail -odi does.
+
+    Status 69 if it comes back to its sender. If it has to wait: 0 where something starts flush
+    again and again; else it is removed, the status is 75, and the reason is told.
+    """
+    from pymail import attempt  # noqa: PLC0415
+
+    return attempt.status(Spool(paths.spool()), qid)
+
+
 @queue_face.command("hold")
 @_IDS
 def hold_messages(ids: tuple[str, ...]) -> int:

@@ -97,7 +97,7 @@ def _work(spool: Spool, request: Request) -> None:
     # Only now: an idle flush must not pay for these.
     from pymail import config, flush, log  # noqa: PLC0415
 
-    where = request.log
+    where = request.log or os.environ.get("PYMAIL_LOG")
     if where is None and not spool.system:
         where = f"{spool.path}/log"
     flush.run(

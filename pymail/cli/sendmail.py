@@ -304,23 +304,26 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _deliver(request: Request, qid: str) -> None:
-    """Start delivery at once where -od asks for it and we may: -odb apart from us, -odi first."""
+def _deliver(request: Request, qid: str) -> int:
+    """Start delivery at once where -od asks for it and we may; return our exit status.
+
+    -odb delivers apart from us.  -odi waits, and fails where the message comes back, or where
+    nobody would try it again.
+    """
     if request.delivery not in ("b", "i"):
-        return
+        return errors.EX_OK
     if paths.is_system(paths.spool()) and os.geteuid() != 0:
-        return  # the queue is root's; the next flush delivers it
-    argv = paths.program("flush", qid)
+        return errors.EX_OK  # the queue is root's; the next flush delivers it
+    waits = request.delivery == "i"
+    argv = paths.program("admin", "queue", "try", qid) if waits else paths.program("flush", qid)
     null = os.open(os.devnull, os.O_RDWR)
-    actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
+    # What goes wrong is told by who waits.
+    actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in ((0, 1) if waits else (0, 1, 2))]
     try:
-        pid = os.posix_spawn(
-            argv[0], argv, os.environ, file_actions=actions, setsid=request.delivery == "b"
-        )
+        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=not waits)
     except OSError:
-        return  # the message is safe; the next flush delivers it
-    if request.delivery == "i":
-        os.waitpid(pid, 0)
+        return errors.EX_OK  # the message is safe; the next flush delivers it
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if waits else errors.EX_OK
 
 
 def _say(text: str) -> None:
@@ -377,8 +380,7 @@ def _main() -> int:
     qid = submit(request)
     if request.verbose:
         _say(f"{qid}: queued\n")
-    _deliver(request, qid)
-    return errors.EX_OK
+    return _deliver(request, qid)
 
 
 def main() -> int:
