@@ -51,8 +51,11 @@ def known(settings: Config) -> Iterator[tuple[str, Login]]:
     yield from logins.at(", ".join(settings.relayhost), "")
 
 
-def attempt(hop: NextHop, login: Login, settings: Config) -> None:
-    """Log in for real.  PermError where it is refused, TempError where that cannot be known."""
+def attempt(hop: NextHop, login: Login | None, settings: Config) -> None:
+    """Connect for real, and log in where there is a login.
+
+    PermError where that is refused, TempError where it cannot be known.
+    """
     owner = world.open_machine(settings, paths.spool()).user(settings.mail_owner)
     if owner is None or os.getuid() != 0 or not paths.is_system(paths.spool()):
         kind, words = _tried(hop, login, settings)
@@ -63,15 +66,16 @@ def attempt(hop: NextHop, login: Login, settings: Config) -> None:
         except OSError as error:
             raise TempError(f"cannot log in at {hop.shown}: {error.strerror}") from None
     if kind == "login":
-        raise PermError(f"cannot log in at {hop.shown} as {login.user}: {words}")
+        user = login.user if login else "nobody"
+        raise PermError(f"cannot log in at {hop.shown} as {user}: {words}")
     if kind:
-        raise TempError(f"cannot log in at {hop.shown}: {words}")
+        raise TempError(f"cannot {'log in at' if login else 'reach'} {hop.shown}: {words}")
 
 
-def _tried(hop: NextHop, login: Login, settings: Config) -> list[str]:
+def _tried(hop: NextHop, login: Login | None, settings: Config) -> list[str]:
     """Return [kind, words] of what went wrong, empty ones for nothing."""
     try:
-        login = secret.reveal(login, hop)
+        login = secret.reveal(login, hop) if login else None
         found = hosts.servers(hop, settings)
         Session(found[0], settings, login).quit()
     except LostError as error:

@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands setup config check queue explain fetch import export login dkim notice shell-init
+set -l commands setup config check doctor queue explain fetch import export login dkim notice shell-init
 set -l verbs list show try hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -20,6 +20,7 @@ complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
 complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
+complete -c pymail -n $none -a doctor -d 'look at all that mail depends on, here and outside'
 complete -c pymail -n $none -a setup -d 'install it, or send through an account'
 complete -c pymail -n $none -a export -d 'write our configuration as that of Postfix'
 complete -c pymail -n $none -a import -d 'take over the configuration of another program'
@@ -72,6 +73,10 @@ set -l import '__fish_seen_subcommand_from import'
 complete -c pymail -n $import -a 'postfix msmtp ssmtp dma nullmailer esmtp fetchmail getmail' -d kind
 complete -c pymail -n $import -s w -l write -d 'write it down, logins and aliases too'
 complete -c pymail -n $import -F
+
+set -l doctor '__fish_seen_subcommand_from doctor'
+complete -c pymail -n $doctor -l json -d 'one JSON object a line'
+complete -c pymail -n $doctor -l address -x -d 'the address that others see'
 
 set -l setup '__fish_seen_subcommand_from setup'
 complete -c pymail -n $setup -s n -l dry-run -d 'show what would be done'

@@ -210,6 +210,23 @@ def check_machine() -> int:
     return errors.EX_CONFIG if any(finding.fatal for finding in found) else errors.EX_OK
 
 
+@face.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--address", default="", help="The address that others see this machine under.")
+def examine(address: str, *, as_json: bool) -> int:
+    """Look at all that mail depends on, here and outside, and tell what to do.
+
+    Status 78 if mail does not move, or is refused, until something is done.
+    """
+    from pymail import doctor  # noqa: PLC0415
+
+    fatal = False
+    for finding in doctor.examine(Spool(paths.spool()), int(time.time()), address):
+        fatal |= finding.fatal
+        say(json.dumps(finding._asdict()) if as_json else str(finding))
+    return errors.EX_CONFIG if fatal else errors.EX_OK
+
+
 @face.group("queue")
 def queue_face() -> None:
     """Look at messages in the queue, and change what becomes of them."""
