@@ -354,6 +354,11 @@ def cure(reply: str) -> str:
     return next((words for rule, words in _compiled() if rule.search(text)), "")
 
 
+def wants_relay(reply: str) -> bool:
+    """Say whether a reply refuses this machine, not the message: another way out would do."""
+    return _RELAY in cure(reply)
+
+
 @functools.cache
 def _compiled() -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple((re.compile(rule, re.IGNORECASE), words) for rule, words in RULES)

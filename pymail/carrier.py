@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pymail import hosts
+from pymail import advice, hosts
 from pymail.hopqueue import HopQueue
 from pymail.outcome import Outcome, deferred
 from pymail.report import Report
@@ -25,6 +25,7 @@ class Carrier:
         self._server: Server | None = None
         self._session: Session | None = None
         self._used = False
+        self._unwelcome = False  # the destination takes nothing from this machine
         self._ahead: list[Delivery] = []
 
     def next(self) -> list[Delivery]:
@@ -82,7 +83,10 @@ class Carrier:
         lost: LostError | None = None
         sessions = 0
         heard = False  # a server has answered for everybody, and put some off
+        self._unwelcome = False
         for place, server in enumerate(self._ordered(servers)):
+            if self._unwelcome and self._to.owns(server):
+                continue
             try:
                 session = self._connected(server)
             except LostError as error:
@@ -131,7 +135,11 @@ class Carrier:
         try:
             self._used = True
             for number, outcome in session.transact(list(left.values()), self._following):
-                if outcome.status == "deferred" and not last:
+                if self._refuses_us(server, outcome) and not last:
+                    # Whoever falls back is refused for the address of this machine no more.
+                    put_off[number] = outcome._replace(status="deferred", dsn=f"4{outcome.dsn[1:]}")
+                    self._unwelcome = True
+                elif outcome.status == "deferred" and not last:
                     put_off[number] = outcome
                 else:
                     told.append((left.pop(number), outcome))
@@ -143,6 +151,15 @@ class Carrier:
             self._transact(self._connected(server), server, left, put_off, last=last)
         finally:
             self._report.outcomes(told)
+
+    def _refuses_us(self, server: Server, outcome: Outcome) -> bool:
+        """Say whether a server refuses this machine, and there is a relay that it would take."""
+        return (
+            outcome.status == "bounced"
+            and self._to.falls_back
+            and self._to.owns(server)
+            and advice.wants_relay(outcome.reply)
+        )
 
     def _following(self) -> list[Delivery]:
         if self._ahead:  # which another server was told

@@ -146,6 +146,11 @@ class HopQueue:
         """Say whether a server is one of the destination itself, not a fallback."""
         return server.hop in self._hops
 
+    @property
+    def falls_back(self) -> bool:
+        """Whether there is another way for what the destination does not take from us."""
+        return bool(self.config.smtp_fallback_relay)
+
     def answered(self, server: Server, *, well: bool) -> None:
         """Hear how a server received us: one that does not is tried last for the rest of the run.
 

@@ -40,7 +40,10 @@ class SmtpSettings:
         **_NEXT_HOP,
     )
     smtp_fallback_relay: tuple[str, ...] = row(
-        "list", (), "the hosts tried when a destination cannot be reached", **_NEXT_HOP
+        "list",
+        (),
+        "the hosts tried when a destination cannot be reached, or refuses this machine",
+        **_NEXT_HOP,
     )
     transport_maps: Table = row("map", (), "transport and next hop by recipient address or domain")
     sender_dependent_relayhost_maps: Table = row("map", (), "relayhost by sender")

@@ -216,6 +216,38 @@ def test_a_fallback_relay_is_asked_again_only_when_the_relay_was(box: Box) -> No
     assert len(first.taken) == 9
 
 
+PBL = "550 5.7.1 Service unavailable; client [192.0.2.1] blocked using zen.spamhaus.org (PBL)"
+
+
+def test_who_is_refused_for_the_address_goes_out_through_the_fallback_relay(box: Box) -> None:
+    refuse = {"joe@example.org": PBL, "gone@example.org": "550 5.1.1 no such user"}
+    with relay(refuse=refuse) as first, relay(refuse=refuse) as other, relay() as second:
+        box.config(
+            f"relayhost = ['{first.hop}', '{other.hop}']\nsmtp_fallback_relay = '{second.hop}'\n"
+        )
+        box.send(LETTER, "joe@example.org")
+        box.send(LETTER, "gone@example.org")
+        box.flush()
+    assert [taken.recipients for taken in second.taken] == [["joe@example.org"]]
+    assert other.connections == 0
+    (bounce,) = box.maildir()
+    assert b"5.1.1 no such user" in bounce
+    assert box.queue() == []
+
+
+def test_who_is_refused_for_the_address_waits_for_the_fallback_relay(box: Box) -> None:
+    with relay(refuse={"joe@example.org": PBL}) as first:
+        fallback = f"smtp_fallback_relay = '[127.0.0.1]:{free_port()}'\n"
+        box.config(f"relayhost = '{first.hop}'\n{fallback}")
+        box.send(LETTER, "joe@example.org")
+        box.flush()
+        (reason,) = reasons(box)
+        assert "blocked using zen.spamhaus.org" in reason
+        box.config(f"relayhost = '{first.hop}'\n")
+        box.flush("-a")
+    assert len(box.maildir()) == 1
+
+
 def test_what_a_server_says_between_two_messages_is_not_said_of_the_second(box: Box) -> None:
     def end(there: socket.socket, _: str) -> str:
         late = threading.Timer(0.3, there.sendall, [b"550 5.7.1 on second thoughts\r\n"])
