@@ -45,6 +45,11 @@ class Destination(Protocol):
         """Let everybody see what was taken: it is recorded."""
         ...
 
+    @property
+    def certain(self) -> bool:
+        """Whether nothing comes twice that was taken and not recorded."""
+        ...
+
 
 def digest(account: str, key: str) -> str:
     """Return a name for a message that can stand in the name of a file."""
@@ -65,6 +70,8 @@ def destination(account: Account, spool: Spool, user: Identity) -> Destination:
 
 class Queue:
     """The queue: flush delivers by aliases, .forward and what else the user has set."""
+
+    certain = True
 
     def __init__(self, account: Account, spool: Spool, user: Identity) -> None:
         self._account = account
@@ -112,7 +119,7 @@ class Queue:
         if account.envelope_header:
             head = next(text.pieces(), b"")[:_HEADER]
             fields, _ = message.split(head)
-            for value in message.values(fields, account.envelope_header.lower().encode()):
+            for value in _written_last(fields, account.envelope_header.lower().encode()):
                 for spec in address.specs(value.decode("utf-8", "surrogateescape")):
                     ours = (spec.domain or "").lower() in account.domains
                     # A quoted "x@elsewhere" would be an address elsewhere, and we a relay.
@@ -123,6 +130,8 @@ class Queue:
 
 class Folder:
     """A Maildir."""
+
+    certain = True
 
     def __init__(self, path: str, tag: str) -> None:
         self._path = path.rstrip("/")
@@ -202,6 +211,8 @@ class Folder:
 class Program:
     """A command, which gets each message on its standard input."""
 
+    certain = False
+
     def __init__(self, account: Account, user: Identity) -> None:
         self._command = account.mda
         self._to = account.to or user.name
@@ -225,6 +236,15 @@ class Program:
 
     def release(self) -> None:
         """Trust the program."""
+
+
+def _written_last(fields: list[message.Field], name: bytes) -> list[bytes]:
+    """Return what the last server wrote: what stands above its Received, or else the topmost.
+
+    All below was there before, and may be whatever the sender chose.
+    """
+    end = next((at for at, field in enumerate(fields) if field.name == b"received"), len(fields))
+    return message.values(fields[:end], name) or message.values(fields[end:], name)[:1]
 
 
 def _content(text: Text) -> Content:

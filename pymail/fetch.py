@@ -4,6 +4,7 @@ What is on the server and not in the account's record is retrieved in groups, ha
 destination, recorded, shown, and only then deleted, flagged or moved on the server.
 """
 
+import hashlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,15 +20,16 @@ from pymail.fetched import Fetched
 from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
-from pymail.source import Remote, Source, Text
+from pymail.source import RefusedError, Remote, Source, Text
 from pymail.source.imap import Imap
-from pymail.source.pop3 import Pop3
+from pymail.source.pop3 import AGAIN, Pop3
 from pymail.source.talk import LIMIT, Talk
 from pymail.spool import Spool
 from pymail.transport.connect import call
 from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError, Wire
 
+_MARK = 32
 GROUP, GROUP_SIZE = 100, 1 << 23
 """Messages, and bytes of them, that are retrieved before they are recorded together."""
 
@@ -40,12 +42,20 @@ class Progress(NamedTuple):
     all: int
 
 
+MOST_CULPRITS = 10
+"""Messages over which a connection is lost, before the fetch is given up."""
+
+
 class Summary:
-    """What came of one account: messages fetched, their bytes, and what a person must hear."""
+    """What came of one account: messages fetched, their bytes, and what a person must hear.
+
+    trouble  what could not be done, though the rest was; "" for nothing
+    """
 
     def __init__(self) -> None:
         self.messages = self.size = self.waiting = 0
         self.warnings: list[str] = []
+        self.trouble = ""
 
 
 class Fetch:
@@ -64,6 +74,10 @@ class Fetch:
         self._spool = spool
         self._user = user
         self._progress = progress
+        self._deleted: list[str] = []
+        self._marks: dict[str, str] = {}
+        self._awaited = ""
+        self._culprits: set[str] = set()
         self.summary = Summary()
 
     def run(self, *, dry: bool = False) -> Summary:
@@ -75,33 +89,66 @@ class Fetch:
         account = self._account
         try:
             with closing(Fetched(_records(self._spool, self._user), account.name)) as record:
-                there = destination(account, self._spool, self._user)
-                if not dry:
+                there = None if dry else destination(account, self._spool, self._user)
+                if there:
                     there.recover(_Recorded(account.name, record))
-                source = self._connected()
-                present: set[str] = set()
-                try:
-                    for box in account.folders if account.protocol == "imap" else source.boxes():
-                        present |= self._box(source, box, record, there, dry=dry)
-                    source.quit()
-                    record.keep(present)
-                except BaseException:
-                    source.close()
-                    raise
+                while True:
+                    try:
+                        self._session(record, there)
+                        break
+                    except LostError as lost:
+                        if not self._goes_on(lost):
+                            raise
         except LostError as lost:
             if lost.kind == "login":
                 raise PermError(f"cannot fetch {account.name}: {lost}") from None
             raise TempError(f"cannot fetch {account.name}: {lost}") from None
         return self.summary
 
+    def _session(self, record: Fetched, there: Destination | None) -> None:
+        """Fetch over one connection."""
+        source = self._connected()
+        present: set[str] = set()
+        whole = True
+        try:
+            for box in self._account.folders if isinstance(source, Imap) else source.boxes():
+                try:
+                    present |= self._box(source, box, record, there)
+                except RefusedError as error:
+                    self._fail(str(error))
+                    whole = False
+            # Before they are deleted: the next message may get the UIDL of one that is.
+            record.retire(self._deleted)
+            self._deleted = []
+            source.quit()
+            if whole:
+                record.keep(present)
+        except BaseException:
+            source.close()
+            raise
+
+    def _goes_on(self, lost: LostError) -> bool:
+        """Say whether to go on without the message over which a connection was lost."""
+        key, self._awaited = self._awaited, ""
+        self._deleted = []
+        if not key or len(self._culprits) == MOST_CULPRITS:
+            return False
+        self._culprits.add(key)
+        self._fail(f"message {key}: {lost}")
+        self.summary.waiting = self.summary.messages
+        return True
+
+    def _fail(self, words: str) -> None:
+        summary = self.summary
+        summary.trouble = summary.trouble or f"cannot fetch all of {self._account.name}: {words}"
+
     def _box(
-        self, source: Source, box: str, record: Fetched, there: Destination, *, dry: bool
+        self, source: Source, box: str, record: Fetched, there: Destination | None
     ) -> set[str]:
         """Fetch what is new in a folder; return the keys of all that is in it."""
         account, after = self._account, self._account.after
         remotes = source.look(box)
-        # POP3 may give copies of one message the same UIDL: one is enough.
-        new = list({each.key: each for each in remotes if each.key not in record}.values())
+        new = [e for e in remotes if e.key not in record and e.key not in self._culprits]
         large = [each for each in new if 0 < account.size_limit < each.size]
         for each in large:
             self.summary.warnings.append(
@@ -110,37 +157,74 @@ class Fetch:
         wanted = [each for each in new if each not in large]
         self.summary.waiting += len(wanted)
         present = {each.key for each in remotes}
-        if dry:
+        if there is None:
             return present
         if after.verb in ("delete", "move"):  # a fetch that died had no time for it
-            source.finish([each for each in remotes if each.key in record], after)
+            self._finish(source, [each for each in remotes if each.key in record], after)
         elif account.delete_after:
             until = time.time() - account.delete_after
             old = [e for e in remotes if e.key in record and record.time(e.key) < until]
-            source.finish(old, After("delete"))
+            self._finish(source, old, After("delete"))
         for group in _groups(wanted):
             taken = self._group(source, group, record, there)
-            source.finish(taken, after)
+            self._finish(source, taken, after)
         return present
+
+    def _finish(self, source: Source, remotes: Sequence[Remote], after: After) -> None:
+        try:
+            source.finish(remotes, after)
+        except RefusedError as error:
+            self._fail(str(error))
+            return
+        # UIDs of IMAP are never given again.
+        if after.verb == "delete" and isinstance(source, Pop3):
+            self._deleted += [each.key for each in remotes]
 
     def _group(
         self, source: Source, group: Sequence[Remote], record: Fetched, there: Destination
     ) -> list[Remote]:
         """Retrieve messages and hand them over; return those that are safe here."""
         taken: list[Remote] = []
+        waiting = {each.key: None for each in group}
+        self._awaited = group[0].key
         try:
             for remote, text in source.retrieve(group):
+                del waiting[remote.key]
+                self._awaited = next(iter(waiting), "")
                 if isinstance(text, str):
                     self._warn(remote, f"the server says: {text}")
-                    continue
-                if self._hand(remote, text, there):
+                elif remote.size and not text.size:
+                    text.close()
+                    self._warn(remote, f"the server gives nothing of its {remote.size} bytes")
+                elif self._is_known(remote, text, record) or self._hand(remote, text, there):
                     taken.append(remote)
+                    if not there.certain:
+                        record.add({remote.key: self._marks.get(remote.key, "")})
         finally:
             # Also when the connection broke off: what came whole is here.
             there.settle()
-            record.add([each.key for each in taken])
+            new = [each.key for each in taken if each.key not in record]
+            record.add({key: self._marks.get(key, "") for key in new})
             there.release()
+        self._awaited = ""
         return taken
+
+    def _is_known(self, remote: Remote, text: Text, record: Fetched) -> bool:
+        """Say whether a message of POP3 is one that came before under the same UIDL."""
+        if self._account.protocol != "pop3":
+            return False
+        hashed = hashlib.sha256()
+        for piece in text.pieces():
+            hashed.update(piece)
+        mark = self._marks[remote.key] = hashed.hexdigest()[:_MARK]
+        first = remote.key.partition(AGAIN)[0]
+        before = {record.digest(remote.key), record.digest(first)}
+        if first != remote.key:
+            before.add(self._marks.get(first, ""))
+        if mark not in before:
+            return False
+        text.close()
+        return True
 
     def _hand(self, remote: Remote, text: Text, there: Destination) -> bool:
         """Hand a message over, through the filter where there is one; say whether it was taken."""
@@ -151,7 +235,7 @@ class Fetch:
             if words:
                 self._warn(remote, words)
         try:
-            why = there.take(digest(self._account.name, remote.key), whole) if whole else ""
+            why = there.take(self._named(remote), whole) if whole else ""
         finally:
             (whole or text).close()
         if why:
@@ -161,6 +245,10 @@ class Fetch:
         summary.size += size
         self._progress(Progress(summary.messages, summary.size, summary.waiting))
         return True
+
+    def _named(self, remote: Remote) -> str:
+        """Return a name for a message that no other has: its key alone may be given again."""
+        return digest(self._account.name, _whole(remote.key, self._marks.get(remote.key, "")))
 
     def _warn(self, remote: Remote, words: str) -> None:
         self.summary.warnings.append(f"message {remote.key}: {words}")
@@ -227,8 +315,15 @@ class _Recorded:
 
     def __contains__(self, each: object) -> bool:
         if self._digests is None:
-            self._digests = {digest(self._account, key) for key in self._record}
+            record = self._record
+            self._digests = {
+                digest(self._account, _whole(key, record.digest(key))) for key in record
+            }
         return each in self._digests
+
+
+def _whole(key: str, mark: str) -> str:
+    return f"{key} {mark}" if mark else key
 
 
 def _records(spool: Spool, user: Identity) -> str:
@@ -237,7 +332,7 @@ def _records(spool: Spool, user: Identity) -> str:
 
 
 def _groups(remotes: Iterable[Remote]) -> Iterator[list[Remote]]:
-    """Yield messages in groups that are recorded together."""
+    """Yield messages in groups that are retrieved, and most often recorded, together."""
     group: list[Remote] = []
     size = 0
     for each in remotes:

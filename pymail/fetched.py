@@ -1,7 +1,10 @@
 """What was fetched from an account: one file, which a crash cannot hurt.
 
-    STATE/NAME          one line a message: seconds, blank, key; appended and synced
+    STATE/NAME          one line a message, appended and synced: seconds, key, digest of its text;
+                        " -" behind it: it was deleted on the server
     STATE/NAME.lock     held by the one fetch that runs
+
+Some POP3 servers give the key of a deleted message to a new one: the digest tells them apart.
 
 A line without its end was not finished: its message was not recorded.
 """
@@ -9,7 +12,7 @@ A line without its end was not finished: its message was not recorded.
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pymail.errors import TempError
 from pymail.spool import make_directory
@@ -24,6 +27,8 @@ class Fetched:
     def __init__(self, folder: str, name: str) -> None:
         self._path = f"{folder}/{name}"
         self._times: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
+        self._deleted: dict[str, str] = {}
         self._file = self._lock = -1
         try:
             os.close(make_directory(folder))
@@ -50,31 +55,49 @@ class Fetched:
         """Return when a message was fetched, in seconds."""
         return self._times[key]
 
-    def add(self, keys: Collection[str]) -> None:
-        """Record messages; they are on the disk on return."""
+    def digest(self, key: str) -> str:
+        """Return the digest of a message that was fetched, or was and is deleted; "" for none."""
+        return self._digests.get(key) or self._deleted.get(key, "")
+
+    def add(self, digests: Mapping[str, str]) -> None:
+        """Record messages with their digests, "" for none; they are on the disk on return."""
         now = int(time.time())
-        lines = "".join(f"{now} {key}\n" for key in keys).encode("utf-8", "surrogateescape")
+        self._append(f"{now} {key} {digest}".rstrip() for key, digest in digests.items())
+        self._times |= dict.fromkeys(digests, now)
+        self._digests |= digests
+
+    def retire(self, keys: Collection[str]) -> None:
+        """Record that messages are about to be deleted: who is called so later is another.
+
+        One that is not deleted after all is fetched again, and known by its digest.
+        """
+        self._append(f"{self._times[key]} {key} {self._digests[key] or '?'} -" for key in keys)
+        for key in keys:
+            del self._times[key]
+            self._deleted[key] = self._digests.pop(key)
+
+    def _append(self, lines: Iterable[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
         try:
-            _write(self._file, lines)
+            _write(self._file, text.encode("utf-8", "surrogateescape"))
             os.fsync(self._file)
         except OSError as error:
             raise _trouble(self._path, error) from None
-        self._times |= dict.fromkeys(keys, now)
 
     def keep(self, present: Collection[str]) -> None:
         """Forget what is not on the server any more, once that is worth a new file.
 
         A server that shows nothing at all may have lost its mail for a while only.
         """
-        gone = len(self._times) - sum(key in self._times for key in present)
-        if not present or gone <= len(present) + WORTH:
+        kept = {key: self._times[key] for key in (present or self._times) if key in self._times}
+        if len(self._times) - len(kept) + len(self._deleted) <= len(present) + WORTH:
             return
-        kept = {key: self._times[key] for key in present if key in self._times}
         draft = f"{self._path}.new"
         try:
             fd = _open(draft, os.O_RDWR | os.O_TRUNC)
             try:
-                text = "".join(f"{when} {key}\n" for key, when in kept.items())
+                lines = (f"{when} {key} {self._digests[key]}" for key, when in kept.items())
+                text = "".join(f"{line.rstrip()}\n" for line in lines)
                 _write(fd, text.encode("utf-8", "surrogateescape"))
                 os.fsync(fd)
             finally:
@@ -84,7 +107,7 @@ class Fetched:
             os.close(self._file)
             self._file = -1
             self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
-            self._times = kept
+            self._times, self._deleted = kept, {}
         except OSError as error:
             raise _trouble(self._path, error) from None
 
@@ -109,9 +132,16 @@ class Fetched:
         if not data:
             _sync(os.path.dirname(self._path))
         for line in whole.decode("utf-8", "surrogateescape").split("\n"):
-            when, _, key = line.partition(" ")
-            if key and when.isdigit():
-                self._times[key] = int(when)
+            when, key, digest, mark = (*line.split(" "), "", "", "")[:4]
+            if not key or not when.isdigit():
+                continue
+            if mark == "-":
+                self._times.pop(key, 0)
+                self._digests.pop(key, "")
+                self._deleted[key] = digest
+            else:
+                self._times[key], self._digests[key] = int(when), digest
+                self._deleted.pop(key, "")
 
 
 def _open(path: str, flags: int) -> int:

@@ -53,10 +53,13 @@ def _as_oneself(
     show = _Meter(account.name) if sys.stderr.isatty() else None
     work = Fetch(account, config, spool, user, show or (lambda _: None))
     try:
-        yield from _told(account, work.run(dry=dry), dry=dry, said=said)
+        summary = work.run(dry=dry)
+        yield from _told(account, summary, dry=dry, said=said)
     finally:
         if show:
             show.end()
+    if summary.trouble:
+        raise TempError(summary.trouble)
 
 
 def said_today(account: Account, spool: Spool, words: str) -> bool:
@@ -87,15 +90,16 @@ def _as_user(
             summary = Fetch(account, config, spool, owner).run(dry=dry)
         except MailError as error:
             return [type(error).__name__, str(error)]
-        return ["", *_told(account, summary, dry=dry, said=said)]
+        lines = _told(account, summary, dry=dry, said=said)
+        return ["TempError" if summary.trouble else "", summary.trouble, *lines]
 
     try:
-        kind, *lines = child.ask(owner, work, PATIENCE)
+        kind, words, *lines = child.ask(owner, work, PATIENCE)
     except OSError as error:
         raise TempError(f"cannot fetch {account.name}: {error.strerror}") from None
-    if kind:
-        raise _KINDS.get(kind, TempError)(lines[0])
     yield from lines
+    if kind:
+        raise _KINDS.get(kind, TempError)(words)
 
 
 def _told(account: Account, summary: Summary, *, dry: bool, said: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,11 @@ class Store:
     def letters(self, folder: str = "") -> list[bytes]:
         """Return what is in a folder."""
         place = self.root / "mail" / USER / (f".{folder}" if folder else "")
-        return [path.read_bytes() for path in sorted(place.glob("*/*.x*"))]
+        found = []
+        for path in sorted(place.glob("*/*.x*")):
+            with suppress(FileNotFoundError):  # Dovecot still moves it
+                found.append(path.read_bytes())
+        return found
 
     def flags(self) -> list[str]:
         """Return the Maildir flags of what is in the inbox."""

@@ -22,20 +22,20 @@ def held(folder) -> set[str]:
 
 def test_what_was_recorded_is_there_the_next_time(folder):
     record = Fetched(folder, "isp")
-    record.add(["a", "b"])
+    record.add(dict.fromkeys(["a", "b"], ""))
     record.close()
     assert held(folder) == {"a", "b"}
 
 
 def test_a_line_that_was_not_finished_counts_for_nothing(folder):
     record = Fetched(folder, "isp")
-    record.add(["a"])
+    record.add(dict.fromkeys(["a"], ""))
     record.close()
     with open(f"{folder}/isp", "a", encoding="ascii") as file:
         file.write("1700000000 half")
     assert held(folder) == {"a"}
     record = Fetched(folder, "isp")
-    record.add(["c"])
+    record.add(dict.fromkeys(["c"], ""))
     record.close()
     assert held(folder) == {"a", "c"}
 
@@ -50,12 +50,12 @@ def test_two_at_a_time_are_refused(folder):
 def test_what_is_gone_for_good_is_forgotten_and_the_rest_kept(folder, monkeypatch):
     monkeypatch.setattr(fetched, "WORTH", 10)
     record = Fetched(folder, "isp")
-    record.add([f"k{n}" for n in range(20)])
+    record.add(dict.fromkeys([f"k{n}" for n in range(20)], ""))
     record.keep(set())  # a server that shows nothing
     assert len(set(record)) == 20
     record.keep({"k1", "k2", "new"})
     assert set(record) == {"k1", "k2"}
-    record.add(["later"])
+    record.add(dict.fromkeys(["later"], ""))
     record.close()
     assert held(folder) == {"k1", "k2", "later"}
 

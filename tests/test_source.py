@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymail.source import After, Remote, Text
+from pymail.source import After, RefusedError, Remote, Text
 from pymail.source import talk as talks
 from pymail.source.imap import Imap
 from pymail.source.pop3 import Pop3
@@ -80,9 +80,10 @@ def test_imap_takes_literals_and_strings_wherever_the_uid_stands():
     replies = b"* 1 FETCH (BODY[] {3}\r\na\r\n UID 1)\r\n* 9 EXISTS\r\n"
     replies += b'* 2 FETCH (FLAGS (\\Seen) UID 2 BODY[] "q \\"\\\\ q")\r\n'
     replies += b"* 3 FETCH (UID 3 BODY[] NIL)\r\na2 OK\r\n"
+    replies += b"* 3 FETCH (UID 3 BODY[] NIL)\r\na3 OK\r\n"
     with saying(OPENED + replies) as (talk, _):
         found = texts(Imap(talk).retrieve(three()))
-    assert found == {"k1": b"a\n", "k2": b'q "\\ q', "k3": b""}
+    assert found == {"k1": b"a\n", "k2": b'q "\\ q', "k3": "there is no such message"}
 
 
 def test_a_text_cannot_pass_for_an_answer():
@@ -125,11 +126,12 @@ def test_imap_makes_keys_of_folder_validity_and_uid():
         (OPENED + SELECTED.replace(b"UIDVALIDITY", b"X"), "has no UIDVALIDITY"),
         (OPENED + SELECTED + b"* 1 FETCH (UID 1 RFC822.SIZE 3)\r\na3 NO\r\n", "cannot list folder"),
         (OPENED + b"a2 NO none\r\n", "cannot open folder INBOX"),
+        (b"* OK\r\n" + b"* CAPABILITY" + b" X" * 20_000 + b"\r\n", "too much in CAPABILITY"),
         (OPENED + b"* X {99999999}\r\n", "too much"),
     ],
 )
 def test_an_imap_server_that_is_none_is_left(data: bytes, words: str):
-    with saying(data) as (talk, _), pytest.raises(LostError, match=words):
+    with saying(data) as (talk, _), pytest.raises((LostError, RefusedError), match=words):
         Imap(talk).look("INBOX")
 
 

@@ -10,9 +10,13 @@ from typing import NamedTuple, Protocol
 
 from pymail.account import After
 
-__all__ = ["After", "Remote", "Source", "Text"]
+__all__ = ["After", "RefusedError", "Remote", "Source", "Text"]
 
 _IN_MEMORY = 1 << 20
+
+
+class RefusedError(Exception):
+    """The server does not do one thing that it was asked; the conversation goes on."""
 
 
 class Remote(NamedTuple):
@@ -64,7 +68,7 @@ class Source(Protocol):
         ...
 
     def look(self, box: str) -> list[Remote]:
-        """Turn to `box` and return what is in it, the oldest first."""
+        """Turn to `box` and return what is in it, the oldest first.  RefusedError."""
         ...
 
     def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
@@ -72,7 +76,7 @@ class Source(Protocol):
         ...
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
-        """Do to messages what is to be done when they are safe here."""
+        """Do to messages what is to be done when they are safe here.  RefusedError."""
         ...
 
     def close(self) -> None:

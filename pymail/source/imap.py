@@ -2,12 +2,20 @@
 
 import base64
 import re
+import time
 from collections.abc import Iterator, Sequence
 
 from pymail.sasl import Secrets
-from pymail.source import After, Remote, Text
+from pymail.source import After, RefusedError, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import Talk, collected, words
+from pymail.source.talk import (
+    MOST_LISTING,
+    MOST_WAIT,
+    SLOWEST,
+    Talk,
+    collected,
+    words,
+)
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -19,7 +27,10 @@ _UID = re.compile(rb"[( ]UID (\d{1,10})(?=[ )])")
 _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d{1,12})(?=[ )])")
 _EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
 _VALIDITY = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
-_QUOTED = re.compile(rb'[( ]BODY\[\] (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
+_QUOTED = re.compile(rb'[( ]BODY\[\] "((?:[^"\\]|\\.)*)"', re.DOTALL)
+_MOST_ABLE = 10_000
+_SET = 1000
+"""Bytes of a set of messages in one command: servers take lines of 8,000, some fewer."""
 
 
 class Response:
@@ -82,15 +93,15 @@ class Imap:
                 self._validity = match[1].decode()
         if not self._good():
             said = words(self._final)
-            raise LostError("4.5.0", f"host {self._talk.host}: cannot open folder {box}: {said}")
+            raise RefusedError(f"cannot open folder {box}: {said}")
         if not self._validity:
             raise LostError("4.5.0", f"host {self._talk.host}: folder {box} has no UIDVALIDITY")
         found: dict[int, int] = {}
         for response in self._said("UID", "FETCH", "1:*", "(UID RFC822.SIZE)") if exists else ():
             response.close()
             uid, size = _UID.search(response.text), _SIZE.search(response.text)
-            if uid and size:
-                found[int(uid[1])] = int(size[1])
+            if uid:
+                found[int(uid[1])] = int(size[1]) if size else 0
         if not self._good():
             said = words(self._final)
             raise LostError("4.5.0", f"host {self._talk.host}: cannot list folder {box}: {said}")
@@ -110,28 +121,31 @@ class Imap:
                 yield from self._fetched(one)
                 if not one:
                     del waiting[each.number]
+        said = "there is no such message" if self._good() else words(self._final)
         for each in waiting.values():
-            yield each, words(self._final)
+            yield each, said
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
         """Flag, delete or move messages of the folder that was looked at."""
         if not remotes or after.verb == "keep":
             return
-        uids = _set([each.number for each in remotes])
+        for uids in _sets([each.number for each in remotes]):
+            self._finish(uids, after)
+
+    def _finish(self, uids: str, after: After) -> None:
         verb = after.verb
         if verb == "move":
             folder = _quoted(_encoded(after.folder))
             moves = "MOVE" in self._able
             if not self._ask("UID", "MOVE" if moves else "COPY", uids, folder):
                 said = words(self._final)
-                words_ = f"cannot move messages to folder {after.folder}: {said}"
-                raise LostError("4.5.0", f"host {self._talk.host}: {words_}")
+                raise RefusedError(f"cannot move messages to folder {after.folder}: {said}")
             if moves:
                 return
         flag = "\\Seen" if verb == "seen" else "\\Deleted"
         if not self._ask("UID", "STORE", uids, "+FLAGS.SILENT", f"({flag})"):
             said = words(self._final)
-            raise LostError("4.5.0", f"host {self._talk.host}: cannot flag messages: {said}")
+            raise RefusedError(f"cannot flag messages: {said}")
         if verb != "seen":
             self._ask(*(("UID", "EXPUNGE", uids) if "UIDPLUS" in self._able else ("EXPUNGE",)))
 
@@ -170,7 +184,7 @@ class Imap:
             uid = _UID.search(response.text)
             text = response.message
             if uid and text is None and (quoted := _QUOTED.search(response.text)):
-                text = collected([re.sub(rb"\\(.)", rb"\1", quoted[1] or b"")])
+                text = collected([re.sub(rb"\\(.)", rb"\1", quoted[1])])
             remote = waiting.pop(int(uid[1]), None) if uid and text is not None else None
             if remote is not None and text is not None:
                 yield remote, text
@@ -183,6 +197,8 @@ class Imap:
             response.close()
             if response.text[:13].upper() == b"* CAPABILITY ":
                 found += response.text[13:].decode("ascii", "replace").upper().split()
+            if len(found) > _MOST_ABLE:
+                raise LostError("4.5.0", f"host {self._talk.host}: too much in CAPABILITY")
         self._able = frozenset(found)
 
     def _ask(self, *line: str) -> bool:
@@ -206,8 +222,18 @@ class Imap:
             raise LostError("4.3.5", f"cannot say a control character to {self._talk.host}")
         data = text.encode("utf-8", "surrogateescape")
         self._talk.say(tag + b" " + data + b"\r\n", what)
+        waited, size = 0.0, 0
         while True:
+            begun = time.monotonic()
             response = self._response(f"the answer to {what}")
+            # What comes after each response is our own time.
+            waited += time.monotonic() - begun
+            size += len(response.text)
+            if waited > MOST_WAIT + size / SLOWEST or size > MOST_LISTING:
+                response.close()
+                raise LostError(
+                    "4.4.2", f"host {self._talk.host} does not come to an end of {what}"
+                )
             if response.text.startswith(tag + b" "):
                 response.close()
                 self._final = response.text[len(tag) + 1 :]
@@ -275,10 +301,26 @@ def _encoded(folder: str) -> str:
 
 def _set(uids: Sequence[int]) -> str:
     """Return a set of UIDs as IMAP writes it: 1:3,7."""
+    return ",".join(_ranges(uids))
+
+
+def _sets(uids: Sequence[int]) -> Iterator[str]:
+    """Yield sets of UIDs, each short enough for a command."""
+    part = ""
+    for each in _ranges(uids):
+        if part and len(part) + len(each) >= _SET:
+            yield part
+            part = ""
+        part += f",{each}" if part else each
+    if part:
+        yield part
+
+
+def _ranges(uids: Sequence[int]) -> list[str]:
     ranges: list[list[int]] = []
     for uid in uids:
         if ranges and uid == ranges[-1][1] + 1:
             ranges[-1][1] = uid
         else:
             ranges.append([uid, uid])
-    return ",".join(f"{a}:{b}" if a < b else str(a) for a, b in ranges)
+    return [f"{a}:{b}" if a < b else str(a) for a, b in ranges]

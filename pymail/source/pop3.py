@@ -7,9 +7,12 @@ from hashlib import md5
 from pymail.sasl import Secrets
 from pymail.source import After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import Talk, collected, words
+from pymail.source.talk import MOST_LINE, MOST_LISTING, Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
+
+AGAIN = "\N{SECTION SIGN}"
+"""Stands in the keys of messages whose UIDL another has, before their number; in no UIDL."""
 
 AHEAD = 100
 """Commands that wait for their answers."""
@@ -57,10 +60,14 @@ class Pop3:
             sizes = dict(self._listed("LIST"))
             self._talk.say(b"UIDL\r\n", "UIDL")
             uids = dict(self._listed("UIDL"))
-        found = []
+        found: list[Remote] = []
+        count: dict[str, int] = {}
         for number, uid in uids.items():
             size = sizes.get(number, b"0")
             key = uid.decode("ascii", "backslashreplace")
+            count[key] = count.get(key, 0) + 1
+            if count[key] > 1:  # copies of one message may have the same UIDL; so may others
+                key += f"{AGAIN}{count[key]}"
             found.append(Remote(key, number, int(size) if size.isdigit() else 0))
         return found
 
@@ -123,7 +130,8 @@ class Pop3:
         """Return what the server says that it can, by its first word."""
         if not self._ask("CAPA").startswith(b"+OK"):
             return {}
-        lines = b"".join(self._talk.until_dot("the answer to CAPA")).decode("ascii", "replace")
+        said = self._talk.until_dot("the answer to CAPA", MOST_LINE)
+        lines = b"".join(said).decode("ascii", "replace")
         found = (line.partition(" ") for line in lines.upper().splitlines())
         return {name: rest for name, _, rest in found}
 
@@ -132,7 +140,8 @@ class Pop3:
         if not reply.startswith(b"+OK"):
             said = words(reply)
             raise LostError("4.5.0", f"host {self._talk.host} refuses {command}: {said}")
-        for line in b"".join(self._talk.until_dot(f"the answer to {command}")).split(b"\r\n"):
+        listing = self._talk.until_dot(f"the answer to {command}", MOST_LISTING)
+        for line in b"".join(listing).split(b"\r\n"):
             number, _, rest = line.partition(b" ")
             if number.isdigit() and len(number) < 12 and rest:
                 yield int(number), rest.split()[0]

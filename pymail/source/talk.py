@@ -17,7 +17,13 @@ LIMIT = 60
 SLOWEST = 500
 """Bytes a second in which a message has to come."""
 
+MOST_WAIT = 600
+"""Seconds that a command may take, beside what SLOWEST allows for the answer."""
+
 MOST_LINE = 1 << 16
+MOST_LISTING = 1 << 26
+"""Bytes of an answer that is no message."""
+
 MOST_TEXT = 1 << 30
 """Bytes of the largest message there can be."""
 
@@ -53,10 +59,12 @@ class Talk:
 
     def line(self, what: str) -> bytes:
         """Return the next line, without its end."""
+        until = time.monotonic() + LIMIT
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > MOST_LINE:
                 raise LostError("4.5.0", f"host {self.host}: a line without end in {what}")
-            self._buffer += self._wire.heard(f"receiving {what}", LIMIT)
+            left = max(until - time.monotonic(), 0)
+            self._buffer += self._wire.heard(f"receiving {what}", left)
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         return line.removesuffix(b"\r")
 
@@ -71,9 +79,9 @@ class Talk:
             pace.check(len(piece))
             yield piece
 
-    def until_dot(self, what: str) -> Iterator[bytes]:
+    def until_dot(self, what: str, most: int = MOST_TEXT) -> Iterator[bytes]:
         """Yield lines as they stand before a line with a dot alone; their own dots are undone."""
-        pace = _Pace(self.host, what)
+        pace = _Pace(self.host, what, most)
         data, first = b"\r\n" + self._buffer, True
         self._buffer = b""
         while True:
@@ -96,7 +104,8 @@ class Talk:
 class _Pace:
     """How fast a text comes, and how long it is."""
 
-    def __init__(self, host: str, what: str) -> None:
+    def __init__(self, host: str, what: str, most: int = MOST_TEXT) -> None:
+        self._most = most
         self._host = host
         self._what = what
         self._size = 0
@@ -105,7 +114,7 @@ class _Pace:
     def check(self, more: int) -> None:
         """Raise LostError where that is too slow, or too much."""
         self._size += more
-        if self._size > MOST_TEXT:
+        if self._size > self._most:
             raise LostError("4.5.0", f"host {self._host}: {self._what} has no end")
         if time.monotonic() - self._begun > LIMIT + self._size / SLOWEST:
             words = f"conversation with {self._host} timed out while receiving {self._what}"

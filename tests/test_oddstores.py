@@ -1,0 +1,230 @@
+"""pymail fetch from servers that are odd, broken or hostile: nothing is lost by it, or doubled."""
+
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import Box, argv
+from oddstores import Imap, Pop, Say, serving
+
+MAILDIR = "maildir = '~/Maildir'"
+DELETE = "after_fetch = 'delete'"
+
+
+def configure(box: Box, protocol: str, port: int, *lines: str) -> None:
+    text = [
+        "[fetch.isp]",
+        f"protocol = '{protocol}'\nserver = '127.0.0.1'\nport = {port}",
+        "user = 'u'\npassword = 'p'\ntls_security_level = 'none'",
+        *lines,
+    ]
+    box.config("".join(f"{line}\n" for line in text))
+    box.config_file.chmod(0o600)
+
+
+def fetch(box: Box, status: int = 0) -> str:
+    """Fetch; return what was said."""
+    done = box.run("pymail", "fetch", "-v")
+    said = done.stdout.decode() + done.stderr.decode()
+    assert done.returncode == status, said
+    return said
+
+
+def subjects(box: Box) -> list[str]:
+    texts = [path.read_text("latin-1") for path in (box.home / "Maildir/new").iterdir()]
+    return sorted(found[1] for text in texts if (found := re.match(r"Subject: (.*)", text)))
+
+
+def letter(subject: str) -> bytes:
+    return f"Subject: {subject}\r\n\r\ntext".encode()
+
+
+def test_a_uidl_that_is_given_again_is_another_message(box: Box) -> None:
+    server = Pop(("1", letter("one")), ("2", letter("two")))
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        fetch(box)
+        assert server.mail == []
+        server.mail = [("1", letter("new"))]  # as long as the first
+        assert "1 fetched" in fetch(box)
+        assert server.mail == []
+        fetch(box)
+    assert subjects(box) == ["new", "one", "two"]
+
+
+def test_a_server_that_deletes_nothing_gives_nothing_twice(box: Box) -> None:
+    mail = [("1", letter("one")), ("2", letter("two"))]
+    server = Pop(*mail)
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        for fetched in (2, 0, 0):
+            assert f"{fetched} fetched" in fetch(box)
+            server.mail = list(mail)
+    assert subjects(box) == ["one", "two"]
+
+
+def test_two_messages_with_one_uidl_are_two_and_copies_are_one(box: Box) -> None:
+    server = Pop(("x", letter("one")), ("x", letter("other")), ("x", letter("one")))
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR)
+        assert "2 fetched" in fetch(box)
+        assert "0 fetched" in fetch(box)
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        assert "0 fetched" in fetch(box)
+    assert server.mail == []
+    assert subjects(box) == ["one", "other"]
+
+
+@pytest.mark.parametrize("nothing", ["NIL", '""', "{0}\r\n"])
+def test_nothing_is_no_message_and_is_not_deleted(box: Box, nothing: str) -> None:
+    def odd(say: Say, tag: str, line: str) -> bool:
+        if "BODY.PEEK" in line and "2" in line.split()[2]:
+            say("* 1 FETCH (UID 1 BODY[] {3}\r\nabc)" if ":" in line else "* 1 EXISTS")
+            say(f"* 2 FETCH (UID 2 BODY[] {nothing})\r\n{tag} OK done")
+            return True
+        return False
+
+    server = Imap({"INBOX": {1: letter("one"), 2: letter("two")}}, odd)
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR, DELETE)
+        said = fetch(box)
+    assert list(server.folders["INBOX"]) == [2]
+    assert "1 fetched, 3 bytes" in said
+    assert "message INBOX:7:2: " in said
+
+
+def test_an_empty_message_of_pop3_is_left_as_well(box: Box) -> None:
+    class Empty(Pop):
+        def __call__(self, lines, say) -> None:
+            super().__call__(
+                lines, lambda said: say("+OK\r\n." if b"Subject" in _bytes(said) else said)
+            )
+
+    server = Empty(("1", letter("one")))
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        assert "gives nothing of its" in fetch(box)
+    assert len(server.mail) == 1
+
+
+def _bytes(said: bytes | str) -> bytes:
+    return said if isinstance(said, bytes) else said.encode()
+
+
+def test_a_message_without_a_size_is_fetched(box: Box) -> None:
+    def odd(say: Say, tag: str, line: str) -> bool:
+        if "SIZE" in line:
+            say(f"* 1 FETCH (UID 1)\r\n{tag} OK done")
+        return "SIZE" in line
+
+    with serving(Imap({"INBOX": {1: letter("one")}}, odd)) as port:
+        configure(box, "imap", port, MAILDIR)
+        fetch(box)
+    assert subjects(box) == ["one"]
+
+
+def test_commands_stay_short_enough_for_any_server(box: Box) -> None:
+    mail = {uid: letter(str(uid)) for uid in range(1_000_000, 1_004_000, 4)}
+    server = Imap({"INBOX": mail})
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR)
+        fetch(box)
+        configure(box, "imap", port, MAILDIR, DELETE)
+        fetch(box)
+    assert mail == {}
+    assert max(map(len, server.said)) < 1200
+
+
+def test_a_folder_that_is_not_there_keeps_back_no_other(box: Box) -> None:
+    with serving(Imap({"INBOX": {1: letter("one")}})) as port:
+        configure(box, "imap", port, MAILDIR, "folders = ['Gone', 'INBOX']")
+        said = fetch(box, 75)
+    assert "cannot fetch all of isp: cannot open folder Gone: NO there is no such mailbox" in said
+    assert "1 fetched" in said
+    assert subjects(box) == ["one"]
+
+
+def test_what_cannot_be_moved_keeps_back_no_new_mail(box: Box) -> None:
+    def odd(say: Say, tag: str, line: str) -> bool:
+        if "MOVE" in line:
+            say(f"{tag} NO [TRYCREATE] there is no such folder")
+        return "MOVE" in line
+
+    server = Imap({"INBOX": {1: letter("one")}}, odd)
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR, "after_fetch = 'move Done'")
+        for _ in range(2):
+            assert "cannot move messages to folder Done" in fetch(box, 75)
+            server.folders["INBOX"][2] = letter("two")
+    assert subjects(box) == ["one", "two"]
+
+
+def test_a_message_over_which_the_server_hangs_up_keeps_back_no_other(box: Box) -> None:
+    def odd(say: Say, _: str, line: str) -> bool:
+        if "BODY.PEEK" in line and any(uid in line for uid in ("6", "5:7")):
+            if "5:7" in line:
+                text = letter("five")
+                say(b"* 1 FETCH (UID 5 BODY[] {%d}\r\n%b)" % (len(text), text))
+            say("* BYE internal error")
+            raise OSError
+        return False
+
+    server = Imap({"INBOX": {5: letter("five"), 6: letter("six"), 7: letter("seven")}}, odd)
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR)
+        said = fetch(box, 75)
+        assert "message INBOX:7:6: " in said
+        assert subjects(box) == ["five", "seven"]
+        fetch(box, 75)
+    assert subjects(box) == ["five", "seven"]
+
+
+def test_a_program_gets_one_message_twice_at_most(box: Box) -> None:
+    server = Pop(*((str(n), letter(str(n))) for n in range(40)))
+    script = box.home / "take"
+    script.write_text(f"#!/bin/sh\nsed -n 's/^Subject: //p' >> {box.home}/got; sleep 0.05\n")
+    script.chmod(0o755)
+    with serving(server) as port:
+        configure(box, "pop3", port, f"mda = '{script}'", DELETE)
+        process = subprocess.Popen(argv("pymail", "fetch"), env=box.env)
+        deadline = time.monotonic() + 60
+        got = box.home / "got"
+        while not got.exists() or len(got.read_text().split()) < 10:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        fetch(box)
+    numbers = got.read_text().split()
+    assert set(numbers) == {str(n) for n in range(40)}
+    assert len(numbers) <= 41
+
+
+def test_the_sender_does_not_choose_who_reads(box: Box) -> None:
+    text = (
+        b"X-Original-To: joe@home.example\r\nX-Original-To: ann@home.example\r\n"
+        b"Received: from x by mx\r\nX-Original-To: boss@home.example\r\nSubject: s\r\n\r\nx"
+    )
+    other = (
+        b"Received: from x by mx\r\nX-Original-To: bob@home.example\r\n"
+        b"X-Original-To: boss@home.example\r\nSubject: s\r\n\r\nx"
+    )
+    with serving(Pop(("1", text), ("2", other))) as port:
+        configure(
+            box, "pop3", port, "envelope_header = 'X-Original-To'", "domains = ['home.example']"
+        )
+        fetch(box)
+    lines = box.run("mailq", "-j").stdout.decode()
+    assert "boss" not in lines
+    for user in ("joe", "ann", "bob"):
+        assert f'"{user}' in lines
+
+
+def test_to_count_makes_no_mailbox(box: Box) -> None:
+    with serving(Pop(("1", letter("one")))) as port:
+        configure(box, "pop3", port, MAILDIR)
+        done = box.run("pymail", "fetch", "-n")
+    assert b"1 to fetch" in done.stdout
+    assert not (box.home / "Maildir").exists()
