@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Box, needs
@@ -91,10 +92,10 @@ def test_a_fetchmailrc_becomes_accounts(box: Box):
         assert words in text
 
 
-def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
-    needs("fetchmail")
+def dumped(tmp_path: Path, text: str) -> list[dict[str, Any]]:
+    """Return the servers that fetchmail itself reads in a configuration."""
     file = tmp_path / "rc"
-    file.write_text(FETCHMAILRC)
+    file.write_text(text)
     file.chmod(0o600)
     done = subprocess.run(
         ["fetchmail", "-f", file, "--configdump"],
@@ -106,7 +107,13 @@ def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
     dump = re.search(r"^fetchmailrc = (\{.*\})", done.stdout, re.MULTILINE | re.DOTALL)
     assert dump
     plain = re.sub(r"#.*", "", dump[1]).replace("TRUE", "1").replace("FALSE", "0")
-    servers = ast.literal_eval(plain)["servers"]
+    servers: list[dict[str, Any]] = ast.literal_eval(plain)["servers"]
+    return servers
+
+
+def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
+    needs("fetchmail")
+    servers = dumped(tmp_path, FETCHMAILRC)
     theirs = [(server, user) for server in servers for user in server["users"]]
     ours = list(fetchmail.read(FETCHMAILRC, NOWHERE).accounts.values())
     assert len(ours) == len(theirs)
@@ -123,6 +130,61 @@ def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
         assert account.get("size_limit", 0) == user["limit"]
 
 
+ODD = r"""
+defaults proto imap user "dd" is joe here keep
+poll a user u pass 'a\"b\x41\101\n' smtphost relay.example
+poll b user u pass "a\"b\x41\101" no keep fetchall
+poll c user u pass 'it\'s' no keep mda "/usr/sbin/sendmail -i -f %F %T"
+poll d proto pop3 envelope 1 "Delivered-To" localdomains c.org user u pass p is * here
+poll e pass z
+poll g proto pop3 no envelope no dns localdomains c.org user u pass p is * here
+"""
+
+
+def test_odd_words_of_fetchmail_mean_what_they_mean_there(tmp_path: Path):
+    needs("fetchmail")
+    found = fetchmail.read(ODD, NOWHERE)
+    servers = dumped(tmp_path, ODD)
+    for server in servers:
+        ours = found.accounts[server["pollname"]]
+        theirs = server["users"][0]
+        assert ours["user"] == theirs["remote"]
+        assert ours["password"] == theirs["password"]
+        assert ours.get("envelope_header") == (
+            server["envelope"] if "*" in theirs["localnames"] else None
+        )
+        assert ("after_fetch" in ours) != bool(theirs["keep"])
+    assert len(servers) == 6
+    assert found.accounts["c"]["mda"] == '/usr/sbin/sendmail -i -f "$SENDER" %T'
+    told = "\n".join(found.lost + found.notes)
+    assert "[fetch.d]: envelope skip 1" in told
+    assert "[fetch.a]: smtphost relay.example: mail is delivered on this machine" in told
+    assert "[fetch.c]: fetchmail left alone what was seen already" in told
+    assert "[fetch.b]: fetchmail left" not in told
+    assert "[fetch.e]: fetchmail's own record (.fetchids) is not read" in told
+
+
+def test_what_stands_for_sender_and_recipient_in_getmail_does_so_here():
+    text = """
+[retriever]
+type = SimpleIMAPSSLRetriever
+server = imap.x.org
+username = u
+mailboxes = ALL
+[destination]
+type = MDA_external
+path = /usr/lib/dovecot/deliver
+arguments = ("-f", "%(sender)", "-d", "%(local)", "-x", "%(other)")
+"""
+    found = getmail.read(text, NOWHERE)
+    account = found.accounts["imap.x.org"]
+    assert account["mda"] == "/usr/lib/dovecot/deliver -f \"$SENDER\" -d %T -x ''"
+    assert "folders" not in account
+    told = "\n".join(found.lost)
+    assert "mailboxes = ALL: name them in folders" in told
+    assert "'%(other)' in the command of the destination" in told
+
+
 def test_a_getmailrc_becomes_an_account(box: Box):
     accounts, notes = converted(box, "getmailrc", GETMAILRC)
     assert accounts == {
@@ -136,7 +198,7 @@ def test_a_getmailrc_becomes_an_account(box: Box):
             "delete_after": "7d",
             "size_limit": 100000,
             "filter": "/usr/bin/spamc",
-            "mda": "/usr/bin/procmail -f '%(sender)'",
+            "mda": '/usr/bin/procmail -f "$SENDER"',
         }
     }
     assert "# not carried over: [fetch.imap.isp.example]: [options] message_log" in "\n".join(notes)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pymail.errors import DataError
 from pymail.importer import Imported, Machine, named
 
-_TOKEN = re.compile(
-    r"""[\s,;:]+ | \#[^\n]* | "(?P<double>[^"\n]*)" | '(?P<single>[^'\n]*)'
-    | (?P<equals>=) | (?P<plain>[^\s,;:"'=]+) | (?P<bad>.)""",
-    re.VERBOSE | re.DOTALL,
-)
+_BETWEEN = re.compile(r"(?:[\s,;:]+|#[^\n]*)*")
+_STRING = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
+_PLAIN = re.compile(r"[^\s,;:=]+")
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|0([0-7]{1,3})|([1-9][0-9]{0,2})|(.))", re.DOTALL)
+_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "\n": ""}
 _NOISE = {"and", "with", "has", "wants", "options", "there"}
 _ENTRY = {"poll", "server", "skip", "defaults"}
 _USER = {"user", "username"}
@@ -124,6 +124,8 @@ _CARRIED = frozenset(
         "user",
         "username",
         "here",
+        "smtphost",
+        "smtp",
     ]
 )
 _SAME = frozenset(
@@ -140,8 +142,6 @@ _SAME = frozenset(
         "fastuidl",
         "batchlimit",
         "expunge",
-        "smtphost",
-        "smtp",
         "antispam",
         "stripcr",
         "forcecr",
@@ -219,6 +219,8 @@ def _entry(tokens: Sequence[str], at: int, defaults: Options, result: Imported) 
         else:
             at = _option(tokens, at, options)
     if kind == "defaults":
+        for user in users[:1]:
+            server |= user
         defaults |= server
         return at
     for user in users or [{}]:
@@ -238,11 +240,10 @@ def _option(tokens: Sequence[str], at: int, options: Options) -> int:
         word, yes = word[2:], False
     if word in _FLAGS:
         options[word] = yes
+    elif word in _ONE and not yes:
+        options[word] = False
     elif word in _ONE:
-        if at == len(tokens):
-            raise DataError(f"cannot import: {word} has no value")
-        options[word] = tokens[at]
-        at += 1
+        at = _value(tokens, at, word, options)
     elif word in _MANY:
         values: list[str] = []
         while at < len(tokens) and (not values or tokens[at].lower() not in _WORDS):
@@ -255,6 +256,17 @@ def _option(tokens: Sequence[str], at: int, options: Options) -> int:
     elif word != "here":
         raise DataError(f"cannot import: {word} is no word of fetchmailrc")
     return at
+
+
+def _value(tokens: Sequence[str], at: int, word: str, options: Options) -> int:
+    """Take the value of an option; return where the next is."""
+    if word == "envelope" and tokens[at : at + 1] and tokens[at].isdecimal():
+        options["envelope skip"] = tokens[at]  # so many fields are passed over
+        at += 1
+    if at == len(tokens):
+        raise DataError(f"cannot import: {word} has no value")
+    options[word] = tokens[at]
+    return at + 1
 
 
 def _account(name: str, kind: str, options: Options, result: Imported) -> None:
@@ -271,6 +283,8 @@ def _account(name: str, kind: str, options: Options, result: Imported) -> None:
     _security(account, options, lose)
     _login(account, options, lose)
     _wishes(account, options)
+    for words in _differing(account, options):
+        result.notes.append(f"[fetch.{where}]: {words}")
     _destination(account, options, lose)
     for word, value in options.items():
         if word not in _CARRIED | _SAME and value is not False:
@@ -312,6 +326,19 @@ def _wishes(account: dict[str, object], options: Options) -> None:
         account["size_limit"] = int(limit)
 
 
+def _differing(account: dict[str, object], options: Options) -> Iterator[str]:
+    """Yield what comes otherwise than it did."""
+    if options.get("keep"):
+        yield (
+            "fetchmail's own record (.fetchids) is not read: what was fetched and kept comes again"
+        )
+    elif account["protocol"] == "imap" and not options.get("fetchall"):
+        yield (
+            "fetchmail left alone what was seen already; here all of a folder is fetched, and"
+            " deleted"
+        )
+
+
 def _security(account: dict[str, object], options: Options, lose: Lose) -> None:
     wrapped = bool(options.get("ssl"))
     protocol = str(options.get("sslproto", "auto")).lower()
@@ -325,7 +352,14 @@ def _security(account: dict[str, object], options: Options, lose: Lose) -> None:
 
 def _destination(account: dict[str, object], options: Options, lose: Lose) -> None:
     if mda := options.get("mda"):
-        account["mda"] = str(mda)
+        account["mda"] = str(mda).replace("%F", '"$SENDER"')
+    hosts = options.get("smtphost") or options.get("smtp") or []
+    if (
+        isinstance(hosts, list)
+        and not mda
+        and any(h not in ("localhost", "127.0.0.1") for h in hosts)
+    ):
+        lose(f"smtphost {' '.join(map(str, hosts))}: mail is delivered on this machine")
     given = options.get("is") or options.get("to")
     names = given if isinstance(given, list) else []
     if "=" in names:
@@ -344,14 +378,37 @@ def _destination(account: dict[str, object], options: Options, lose: Lose) -> No
 
 
 def _tokens(text: str) -> Iterator[str]:
-    for found in _TOKEN.finditer(text):
-        if found["bad"]:
-            line = text.count("\n", 0, found.start()) + 1
-            raise DataError(f"cannot import: a quote in line {line} has no end")
-        for kind in ("double", "single"):
-            if found[kind] is not None:
-                yield re.sub(r"\\(.)", r"\1", found[kind], flags=re.DOTALL)
-        if found["equals"]:
+    """Yield the words; as in fetchmail's scanner, the longest thing that can stand there is one."""
+    at = 0
+    while True:
+        between = _BETWEEN.match(text, at)
+        at = between.end() if between else at
+        if at == len(text):
+            return
+        if text[at] == "=":
+            at += 1
             yield "="
-        if found["plain"] and found["plain"].lower() not in _NOISE:
-            yield found["plain"]
+            continue
+        string, plain = _STRING.match(text, at), _PLAIN.match(text, at)
+        whole = string[0] if string else ""
+        word = plain[0] if plain else ""
+        if text[at] in "\"'" and len(word) > len(whole) and not word.endswith(text[at]):
+            line = text.count("\n", 0, at) + 1
+            raise DataError(f"cannot import: a quote in line {line} has no end")
+        at += max(len(whole), len(word))
+        if len(whole) >= len(word):
+            yield _unescaped(whole[1:-1])
+        elif word.lower() not in _NOISE:
+            yield _unescaped(word)
+
+
+def _unescaped(text: str) -> str:
+    """Return what a word stands for; numbers behind a backslash are decimal ones."""
+
+    def value(found: "re.Match[str]") -> str:
+        for digits, base in ((found[1], 16), (found[2], 8), (found[3], 10)):
+            if digits:
+                return chr(int(digits, base) & 0xFF)
+        return _CONTROLS.get(found[4], found[4])
+
+    return _ESCAPE.sub(value, text)

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 import shlex
 
 from pymail.errors import DataError
@@ -20,6 +21,7 @@ _TYPES = {
     "MultidropIMAPRetriever": ("imap", False),
     "MultidropIMAPSSLRetriever": ("imap", True),
 }
+_PLACES = {"sender": '"$SENDER"', "recipient": "%T", "local": "%T"}
 _SAME = {
     "options": {"verbose", "read_all", "delivered_to", "received", "message_log_syslog"},
     "retriever": {"type", "server", "port", "username", "timeout", "use_peek"},
@@ -78,7 +80,7 @@ class _Reader:
         if "password_command" in given:
             self._account["password_command"] = shlex.join(_tuple(given.pop("password_command")))
         if "mailboxes" in given:
-            self._account["folders"] = list(_tuple(given.pop("mailboxes")))
+            self._folders(given)
         if given.pop("use_xoauth2", "").lower() in ("true", "1", "yes"):
             self._account["sasl_mechanism_filter"] = ["xoauth2"]
         if header := given.pop("envelope_recipient", ""):
@@ -86,6 +88,14 @@ class _Reader:
             self._lose("envelope_recipient: set domains to those of your users")
         if folder := given.pop("move_on_delete", ""):
             self._account["after_fetch"] = f"move {folder}"
+
+    def _folders(self, given: dict[str, str]) -> None:
+        text = given["mailboxes"].strip()
+        if re.fullmatch(r"\w+", text):
+            self._lose(f"mailboxes = {text}: name them in folders")
+            del given["mailboxes"]
+        else:
+            self._account["folders"] = list(_tuple(given.pop("mailboxes")))
 
     def _options(self, given: dict[str, str]) -> None:
         if given.pop("delete", "false").lower() in ("true", "1", "yes"):
@@ -103,12 +113,22 @@ class _Reader:
         del given["type"]
         self._account["filter"] = _command(given)
 
+    def _filled(self, command: str) -> str:
+        """Return a command with what stands for sender and recipient here."""
+
+        def value(found: "re.Match[str]") -> str:
+            if found[1] not in _PLACES:
+                self._lose(f"{found[0]} in the command of the destination")
+            return _PLACES.get(found[1], "''")
+
+        return re.sub(r"'?%\((\w+)\)'?", value, command)
+
     def _deliver(self, given: dict[str, str]) -> None:
         kind, path = given.get("type", ""), given.get("path", "")
         if kind == "Maildir" and path:
             self._account["maildir"] = path.rstrip("/")
         elif kind == "MDA_external":
-            self._account["mda"] = _command(given)
+            self._account["mda"] = self._filled(_command(given))
         else:
             return
         given.pop("type")
