@@ -1,4 +1,8 @@
-"""IMAP (RFC 3501): messages by folder, UIDVALIDITY and UID; many in one FETCH."""
+"""IMAP (RFC 3501): messages by folder, UIDVALIDITY and UID; many in one FETCH.
+
+A large message comes in parts, BODY.PEEK[]<offset.count>.  Its end is where the server has
+nothing more to give: the size that it told before is believed by nobody.
+"""
 
 import base64
 import re
@@ -7,32 +11,46 @@ from collections.abc import Iterator, Sequence
 from pymail.sasl import Secrets
 from pymail.source import After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import Talk, collected, words
+from pymail.source.talk import MOST_TEXT, Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
 MOST_LITERAL = 1 << 20
 """Bytes of a literal that is no message."""
 
+PART = 1 << 21
+"""Bytes of a message that are asked for at once; a larger one comes in parts."""
+
+MOST_SHORT = 64
+"""Parts of one message that may be shorter than what was asked for."""
+
 _LITERAL = re.compile(rb"\{(\d{1,10})\}\Z")
 _UID = re.compile(rb"[( ]UID (\d{1,10})(?=[ )])")
 _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d{1,12})(?=[ )])")
 _EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
 _VALIDITY = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
+_PART = re.compile(rb"[( ]BODY\[\]<(\d{1,12})> \Z")
+_QUOTED_PART = re.compile(rb'[( ]BODY\[\](?:<(\d{1,12})>)? (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
 _QUOTED = re.compile(rb'[( ]BODY\[\] (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
 
 
 class Response:
-    """An untagged response: its text, and the message in it where there is one."""
+    """An untagged response: its text, and the message in it, or part of one, where it has that."""
 
     def __init__(self) -> None:
         self.text = b""
         self.message: Text | None = None
+        self.part: bytes | None = None
+        self.offset = 0
 
     def close(self) -> None:
         """Forget the message."""
         if self.message:
             self.message.close()
+
+
+class _RefusedError(Exception):
+    """The server gives no more of a message that it has begun to give."""
 
 
 class Imap:
@@ -101,9 +119,12 @@ class Imap:
 
     def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it."""
-        waiting = {each.number: each for each in remotes}
-        yield from self._fetched(waiting)
-        if len(remotes) > 1:
+        large = [each for each in remotes if each.size > PART]
+        waiting = {each.number: each for each in remotes if each.size <= PART}
+        alone = len(waiting) == 1
+        if waiting:
+            yield from self._fetched(waiting)
+        if not alone:
             # One that the server cannot give spoils the answer for those behind it.
             for each in list(waiting.values()):
                 one = {each.number: each}
@@ -112,6 +133,8 @@ class Imap:
                     del waiting[each.number]
         for each in waiting.values():
             yield each, words(self._final)
+        for each in large:
+            yield each, self._in_parts(each)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
         """Flag, delete or move messages of the folder that was looked at."""
@@ -177,6 +200,61 @@ class Imap:
             elif text is not None:
                 text.close()  # nobody asked for it
 
+    def _in_parts(self, remote: Remote) -> Text | str:
+        """Return a large message, or the words in which the server refuses it."""
+        first = self._part(remote, 0)
+        if not isinstance(first, bytes):
+            return first
+        try:
+            return collected(self._parts(remote, first))
+        except _RefusedError as refusal:
+            return str(refusal)
+
+    def _parts(self, remote: Remote, part: bytes) -> Iterator[bytes]:
+        """Yield a message whose first part is at hand."""
+        offset = short = 0
+        while part:
+            short += len(part) < PART
+            if short > MOST_SHORT:
+                raise LostError("4.5.0", f"host {self._talk.host} gives a message in crumbs")
+            yield part
+            offset += len(part)
+            if offset > MOST_TEXT:
+                raise LostError("4.5.0", f"host {self._talk.host}: a message has no end")
+            following = self._part(remote, offset)
+            if not isinstance(following, bytes):
+                if isinstance(following, Text):
+                    following.close()
+                    following = "it sends a whole message for a part of one"
+                raise _RefusedError(following)
+            part = following
+
+    def _part(self, remote: Remote, offset: int) -> bytes | Text | str:
+        """Return what is at an offset, b"" behind the end; or the whole message; or a refusal."""
+        found: bytes | Text | None = None
+        asked = f"(UID BODY.PEEK[]<{offset}.{PART}>)"
+        for response in self._said("UID", "FETCH", str(remote.number), asked):
+            match = _VALIDITY.match(response.text)
+            if match and match[1].decode() != self._validity:
+                response.close()
+                raise LostError("4.5.0", f"host {self._talk.host}: UIDVALIDITY has changed")
+            uid = _UID.search(response.text)
+            if found is not None or not uid or int(uid[1]) != remote.number:
+                response.close()
+            elif response.message:
+                found = response.message
+            elif response.part is not None and response.offset == offset:
+                found = response.part
+            elif response.part is None and (quoted := _QUOTED_PART.search(response.text)):
+                part = re.sub(rb"\\(.)", rb"\1", quoted[2] or b"", flags=re.DOTALL)
+                if (offset and not part) or (part and quoted[1] == b"%d" % offset):
+                    found = part
+        if found is not None and self._good():
+            return found
+        if isinstance(found, Text):
+            found.close()
+        return words(self._final)
+
     def _ask_capabilities(self) -> None:
         found: list[str] = []
         for response in self._said("CAPABILITY"):
@@ -239,6 +317,11 @@ class Imap:
             if response.text[: len(response.text) - len(literal[0])].endswith(b"BODY[] "):
                 response.close()
                 response.message = collected(pieces)
+                response.text += b" "
+            elif match := _PART.search(response.text[: len(response.text) - len(literal[0])]):
+                if size > PART:
+                    raise LostError("4.5.0", f"host {self._talk.host}: more than asked in {what}")
+                response.part, response.offset = b"".join(pieces), int(match[1])
                 response.text += b" "
             elif size + len(response.text) > MOST_LITERAL:
                 raise LostError("4.5.0", f"host {self._talk.host}: too much in {what}")
