@@ -17,6 +17,9 @@ from pymail.spool import make_directory
 WORTH = 10_000
 """Lines about messages that are gone which are worth a new file."""
 
+_DIGITS = 18
+"""Of a time; more of them are none."""
+
 
 class Fetched:
     """The record of one account, under its lock.  TempError where another fetch has it."""
@@ -110,7 +113,7 @@ class Fetched:
             _sync(os.path.dirname(self._path))
         for line in whole.decode("utf-8", "surrogateescape").split("\n"):
             when, _, key = line.partition(" ")
-            if key and when.isdigit():
+            if key and when.isdecimal() and len(when) <= _DIGITS:
                 self._times[key] = int(when)
 
 

@@ -309,6 +309,28 @@ def test_whatever_a_server_says_ends_well_or_in_words(data, kind, greeted):
     assert "secret" not in why
 
 
+PARTS = [
+    *(b"* 1 FETCH (UID 1 BODY[]<0> {3}\r\nabc)\r\n", b"* 1 FETCH (UID 1 BODY[]<3> {1}\r\nd)\r\n"),
+    *(b'* 1 FETCH (UID 1 BODY[]<3> "")\r\n', b"* 1 FETCH (UID 1 BODY[] NIL)\r\n", b"BODY[]<"),
+    *(b"* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n", b"{4}\r\n", b"(UID 1 ", b")\r\n"),
+    *(b"a2 OK\r\n", b"a3 OK\r\n", b"a4 OK\r\n", b"a3 NO\r\n", b"* OK [UIDVALIDITY 7]\r\n"),
+]
+SOME = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=20)), max_size=15)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=SOME)
+def test_whatever_parts_a_server_gives_make_a_text_or_words(data):
+    with saying(OPENED + b"".join(data)) as (talk, _):
+        why: bytes | str = ""
+        try:
+            found = texts(Imap(talk).retrieve([Remote("k1", 1, imap.PART + 1)]))
+            why = found["k1"]
+        except LostError as lost:
+            why = str(lost)
+    assert isinstance(why, bytes) or why.isprintable()
+
+
 @given(pieces=st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\0"])))
 def test_a_text_goes_over_pop3_unchanged(pieces):
     text = b"".join(pieces).replace(b"\r\n", b"\n")

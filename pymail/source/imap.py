@@ -43,6 +43,17 @@ class Response:
         self.part: bytes | None = None
         self.offset = 0
 
+    def at(self, offset: int) -> bytes | None:
+        """Return the part at an offset, b"" where that is said to be behind the end."""
+        if self.part is not None:
+            return self.part if self.offset == offset or (offset and not self.part) else None
+        quoted = _QUOTED_PART.search(self.text)
+        if not quoted:
+            return None
+        part = re.sub(rb"\\(.)", rb"\1", quoted[2] or b"", flags=re.DOTALL)
+        here = quoted[1] == b"%d" % offset
+        return part if (offset and not part) or (part and here) else None
+
     def close(self) -> None:
         """Forget the message."""
         if self.message:
@@ -233,27 +244,30 @@ class Imap:
         """Return what is at an offset, b"" behind the end; or the whole message; or a refusal."""
         found: bytes | Text | None = None
         asked = f"(UID BODY.PEEK[]<{offset}.{PART}>)"
-        for response in self._said("UID", "FETCH", str(remote.number), asked):
-            match = _VALIDITY.match(response.text)
-            if match and match[1].decode() != self._validity:
-                response.close()
-                raise LostError("4.5.0", f"host {self._talk.host}: UIDVALIDITY has changed")
-            uid = _UID.search(response.text)
-            if found is not None or not uid or int(uid[1]) != remote.number:
-                response.close()
-            elif response.message:
-                found = response.message
-            elif response.part is not None and response.offset == offset:
-                found = response.part
-            elif response.part is None and (quoted := _QUOTED_PART.search(response.text)):
-                part = re.sub(rb"\\(.)", rb"\1", quoted[2] or b"", flags=re.DOTALL)
-                if (offset and not part) or (part and quoted[1] == b"%d" % offset):
-                    found = part
+        try:
+            for response in self._said("UID", "FETCH", str(remote.number), asked):
+                self._check_validity(response)
+                uid = _UID.search(response.text)
+                if found is None and uid and int(uid[1]) == remote.number:
+                    found = response.message or response.at(offset)
+                else:
+                    response.close()
+        except LostError:
+            if isinstance(found, Text):
+                found.close()
+            raise
         if found is not None and self._good():
             return found
         if isinstance(found, Text):
             found.close()
         return words(self._final)
+
+    def _check_validity(self, response: Response) -> None:
+        """Raise LostError where the folder has become another one."""
+        match = _VALIDITY.match(response.text)
+        if match and match[1].decode() != self._validity:
+            response.close()
+            raise LostError("4.5.0", f"host {self._talk.host}: UIDVALIDITY has changed")
 
     def _ask_capabilities(self) -> None:
         found: list[str] = []
