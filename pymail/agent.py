@@ -181,16 +181,25 @@ def serve_batches(channel: socket.socket, user: Identity) -> None:
         kind, batch = pickle.loads(receive(channel, int.from_bytes(size, "big")))  # noqa: S301  (from root)
         batch = with_files(channel, batch)
         lines: list[str] = []
-        for number, outcome in transport(kind)(batch):
+        filters = any(delivery.filter for delivery in batch)
+        deliver = _filtered(kind) if filters else transport(kind)
+        for number, outcome in deliver(batch):
             words = printable(outcome.words)[:_WORDS]
             lines.append(f"{number}\t{outcome.status}\t{outcome.dsn}\t{words}\n")
             # A Maildir's outcomes come in groups; to wake the parent for each costs more.
-            if kind != "maildir" or len(lines) == maildir.GROUP:
+            if kind != "maildir" or filters or len(lines) == maildir.GROUP:
                 channel.sendall("".join(lines).encode("utf-8", "replace"))
                 lines = []
         channel.sendall("".join(lines).encode("utf-8", "replace"))
         for file in files_of(batch):
             os.close(file)
+
+
+def _filtered(kind: str) -> Transport:
+    """Return what delivers one kind of mail after its filter."""
+    from pymail.transport import filtered  # noqa: PLC0415
+
+    return lambda batch: filtered.deliver(batch, transport(kind))
 
 
 def files_of(batch: Iterable[Delivery]) -> list[int]:

@@ -80,6 +80,11 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             "mailbox_command is set, but mailbox_transport counts before it",
             "pymail config unset one of them, or remove it from config.toml",
         )
+    if settings.mailbox_transport and settings.filter:
+        yield Finding(
+            "filter is set, but mail that mailbox_transport takes goes through no filter",
+            "have that server filter, or unset one of them",
+        )
     if settings.delay_warning_time >= settings.maximal_queue_lifetime > 0:
         yield Finding(
             "delay_warning_time is not below maximal_queue_lifetime, so nobody is ever warned",

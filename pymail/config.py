@@ -136,6 +136,9 @@ class Config(SmtpSettings):
     mailbox_command: str = row(
         "text", "", "a command that delivers for every user instead", raw=True
     )
+    filter: str = row(
+        "text", "", "a command that mail goes through before it reaches a mailbox", raw=True
+    )
     mailbox_transport: str = row(
         "text",
         "",

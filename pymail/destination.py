@@ -19,8 +19,9 @@ from pymail.envelope import Envelope
 from pymail.errors import TempError
 from pymail.identity import Identity
 from pymail.source import Text
+from pymail.source.content import content
 from pymail.spool import Spool, make_directory
-from pymail.transport import Content, Delivery, command, maildir
+from pymail.transport import Delivery, command, maildir
 
 _DIGEST = 24
 _HEADER = 1 << 20
@@ -226,7 +227,7 @@ class Program:
         argument = self._command.replace("%T", shlex.quote(self._to))
         delivery = Delivery(
             0, "", digest, False, "", self._to, self._to, argument, "",
-            self._user, _content(text), int(time.time()),
+            self._user, content(text), int(time.time()),
         )  # fmt: skip
         ((_, outcome),) = command.deliver([delivery])
         return "" if outcome.status == "sent" else outcome.words
@@ -245,17 +246,6 @@ def _written_last(fields: list[message.Field], name: bytes) -> list[bytes]:
     """
     end = next((at for at, field in enumerate(fields) if field.name == b"received"), len(fields))
     return message.values(fields[:end], name) or message.values(fields[end:], name)[:1]
-
-
-def _content(text: Text) -> Content:
-    """Return a message as transports take it."""
-    head = next(text.pieces(), b"")
-    end = head.find(b"\n\n") + 1
-    if not end:
-        return Content(b"".join(text.pieces()).rstrip(b"\n") + b"\n", b"")
-    if text.size == len(head):
-        return Content(head[:end], head[end + 1 :])
-    return Content(head[:end], b"", text.fileno(), end + 1, text.size - end - 1)
 
 
 def _tag(account: Account) -> str:

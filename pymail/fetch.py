@@ -21,7 +21,7 @@ from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
 from pymail.source import RefusedError, Remote, Source, Text
-from pymail.source.imap import Imap
+from pymail.source.imap import PART, Imap
 from pymail.source.pop3 import AGAIN, Pop3
 from pymail.source.talk import LIMIT, Talk
 from pymail.spool import Spool
@@ -336,7 +336,9 @@ def _groups(remotes: Iterable[Remote]) -> Iterator[list[Remote]]:
     group: list[Remote] = []
     size = 0
     for each in remotes:
-        if group and (len(group) == GROUP or size + each.size > GROUP_SIZE):
+        # A large one comes in parts, which takes no other with it.
+        alone = group and max(each.size, group[-1].size) > PART
+        if group and (len(group) == GROUP or size + each.size > GROUP_SIZE or alone):
             yield group
             group, size = [], 0
         group.append(each)

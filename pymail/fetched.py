@@ -20,6 +20,9 @@ from pymail.spool import make_directory
 WORTH = 10_000
 """Lines about messages that are gone which are worth a new file."""
 
+_DIGITS = 18
+"""Of a time; more of them are none."""
+
 
 class Fetched:
     """The record of one account, under its lock.  TempError where another fetch has it."""
@@ -133,7 +136,7 @@ class Fetched:
             _sync(os.path.dirname(self._path))
         for line in whole.decode("utf-8", "surrogateescape").split("\n"):
             when, key, digest, mark = (*line.split(" "), "", "", "")[:4]
-            if not key or not when.isdigit():
+            if not key or not when.isdecimal() or len(when) > _DIGITS:
                 continue
             if mark == "-":
                 self._times.pop(key, 0)

@@ -7,6 +7,7 @@ fails never loses mail.
 """
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -27,6 +28,8 @@ STOP = 99
 _ROOM = 1 << 20
 _BLOCK = 512
 _WORDS = 200
+_BEGINNING = 1 << 10
+_FIELD = re.compile(rb"[!-9;-~]{1,900}[ \t]*:")
 
 
 class Filtered(NamedTuple):
@@ -54,9 +57,16 @@ def through(command: str, text: Text, user: Identity) -> Filtered:
         if out.seek(0, os.SEEK_END) == 0:
             return Filtered(text)
         out.seek(0)
+        if not _FIELD.match(out.read(_BEGINNING)):
+            return Filtered(text, "filter printed no header")
+        out.seek(0)
         filtered = Text()
-        while piece := out.read(_ROOM):
-            filtered.write(piece)
+        try:
+            while piece := out.read(_ROOM):
+                filtered.write(piece)
+        except OSError as error:
+            filtered.close()
+            return Filtered(text, f"cannot read from filter: {error.strerror}")
     text.close()
     return Filtered(filtered)
 
@@ -82,6 +92,6 @@ def _run(command: str, text: Text, user: Identity, out: int, errors: int) -> int
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)  # also what it left behind
-        except ProcessLookupError:
-            pass
+        except (ProcessLookupError, PermissionError):
+            pass  # nothing is left; or it is set-id, and not ours to end
         process.wait()

@@ -399,7 +399,13 @@ def _patience(kind: str, batch: list[Delivery]) -> float:
         from pymail.transport.lmtp import DONE_TIME  # noqa: PLC0415 -- see agent.transport()
 
         return 2 * DONE_TIME
-    return MARGIN + sum(d.time_limit for d in batch if kind == "command")
+    limit = MARGIN + sum(d.time_limit for d in batch if kind == "command")
+    filters = sum(1 for d in batch if d.filter)
+    if filters:
+        from pymail.filter import TIME_LIMIT  # noqa: PLC0415 -- most have no filter
+
+        limit += filters * (TIME_LIMIT + 1)
+    return limit
 
 
 def _in_turn(queues: Iterable[deque[str]]) -> Iterable[str]:

@@ -83,6 +83,7 @@ class Target(NamedTuple):
     outcome    for kind "outcome"
     loop_key   the address whose Delivered-To would show a loop
     steps      how the recipient came here, for explain
+    filter     a command line that the message goes through first, or ""
     """
 
     kind: str
@@ -95,6 +96,7 @@ class Target(NamedTuple):
     outcome: Outcome | None = None
     loop_key: str = ""
     steps: tuple[str, ...] = ()
+    filter: str = ""
 
 
 class _Here(NamedTuple):
@@ -447,6 +449,8 @@ class Router:
             here = here.then(f"{setting} ({config.source('mailbox_transport')})")
             kind, _, argument = config.mailbox_transport.partition(":")
             return self._transport(kind, argument, recipient, here)
+        if config.filter:
+            here = here.then(f"filter = {config.filter} ({config.source('filter')})")
         if config.mailbox_command:
             kind, argument = "command", config.mailbox_command
             step = f"mailbox_command = {argument} ({config.source('mailbox_command')})"
@@ -467,6 +471,7 @@ class Router:
             sender=here.sender,
             loop_key=recipient,
             steps=here.then(step).steps,
+            filter=config.filter,
         )
 
 

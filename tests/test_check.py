@@ -59,6 +59,8 @@ def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:
         ("mailbox_command = '/no/such -x'", "mailbox_command: /no/such is not there", True),
         ("mailbox_command = '/bin/cat'\nmailbox_transport = 'lmtp:unix:/no/such'",
          "mailbox_transport counts before it", False),
+        ("filter = 'cat'\nmailbox_transport = 'lmtp:unix:/no/such'",
+         "goes through no filter", False),
         ("mailbox_transport = 'lmtp:unix:/no/such'", "there is no socket /no/such", False),
         ("default_privs = 'nosuch'", "default_privs: there is no user nosuch", True),
         ("root_user = 'nosuch'", "root_user: there is no user nosuch", True),

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from authority import Authority
-from harness import Box, argv, needs
+from harness import Box, argv, measured, needs
 from machine import Machine
 from mailstores import PASSWORD, USER, Store, dovecot, mailutils
 from relays import free_port
@@ -299,6 +300,24 @@ def test_copies_of_a_message_that_the_server_cannot_tell_apart_come_once(
             assert (done.returncode, done.stderr) == (0, b"")
         assert server.letters() == []
     assert inbox(box) == [LETTERS[0]]
+
+
+def test_what_is_large_comes_in_parts_as_it_was_and_fills_no_memory(
+    box: Box, store: Store, account
+):
+    account("imaps", "maildir = '~/Maildir'")
+    large = b"Subject: large\n\n" + b"".join(b"%079d\n" % n for n in range(660_000))
+    letters = [LETTERS[0], large, LETTERS[2]]
+    store.put(*letters)
+    # A process between, since what this one holds would count as its child's.
+    watch = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+        " print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", watch, *argv("pymail", "fetch")]
+    done = subprocess.run(command, env=measured(box.env), capture_output=True, check=True)
+    assert inbox(box) == sorted(served(each, "imap") for each in letters)
+    assert int(done.stdout) < 80_000, f"{int(done.stdout)} KiB for {len(large)} bytes"
 
 
 def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):

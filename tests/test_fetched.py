@@ -1,6 +1,11 @@
 """The record of what was fetched: it survives, and does not grow for ever."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pymail import fetched
 from pymail.errors import TempError
@@ -25,6 +30,19 @@ def test_what_was_recorded_is_there_the_next_time(folder):
     record.add(dict.fromkeys(["a", "b"], ""))
     record.close()
     assert held(folder) == {"a", "b"}
+
+
+@given(data=st.binary(max_size=200))
+@example("²³ key\n1 good\n".encode())
+@example(b"9" * 5000 + b" key\n1 good\n")
+def test_whatever_is_in_the_file_is_read_and_added_to(data):
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "isp").write_bytes(data)
+        record = Fetched(place, "isp")
+        record.add({"new": ""})
+        record.close()
+        assert "new" in held(place)
+        assert (b"1 good\n" not in data) or "good" in held(place)
 
 
 def test_a_line_that_was_not_finished_counts_for_nothing(folder):

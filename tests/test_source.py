@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymail.source import After, RefusedError, Remote, Text
+from pymail.source import After, RefusedError, Remote, Text, imap
 from pymail.source import talk as talks
 from pymail.source.imap import Imap
 from pymail.source.pop3 import Pop3
@@ -84,6 +84,80 @@ def test_imap_takes_literals_and_strings_wherever_the_uid_stands():
     with saying(OPENED + replies) as (talk, _):
         found = texts(Imap(talk).retrieve(three()))
     assert found == {"k1": b"a\n", "k2": b'q "\\ q', "k3": "there is no such message"}
+
+
+def parts(monkeypatch, replies: bytes) -> bytes | str:
+    """Return what comes of a message whose parts, four bytes each, a server gives like this."""
+    monkeypatch.setattr(imap, "PART", 4)
+    with saying(OPENED + replies) as (talk, _):
+        found = texts(Imap(talk).retrieve([Remote("k1", 1, 10)]))
+    return found["k1"]
+
+
+def part(number: int, offset: int, data: bytes) -> bytes:
+    told = b"* 1 FETCH (UID 1 BODY[]<%d> {%d}\r\n%b)\r\n" % (offset, len(data), data)
+    return told + b"a%d OK done\r\n" % number
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        part(5, 7, b""),
+        b'* 1 FETCH (UID 1 BODY[]<7> "")\r\na5 OK\r\n',
+        b"* 1 FETCH (UID 1 BODY[] NIL)\r\na5 OK\r\n",
+        b'* 1 FETCH (BODY[]<7> "q\\"" UID 1)\r\na5 OK\r\n' + part(6, 9, b""),
+    ],
+)
+def test_imap_takes_a_large_message_in_parts_up_to_its_real_end(monkeypatch, last: bytes):
+    # Line ends are halved by parts, and the second part is shorter than what was asked for.
+    replies = part(2, 0, b"ab\n\r") + part(3, 4, b"\nc") + part(4, 6, b"d") + last
+    found = parts(monkeypatch, replies)
+    assert isinstance(found, bytes)
+    assert found.removesuffix(b'q"') == b"ab\n\ncd"
+
+
+def test_a_server_that_knows_no_parts_may_give_the_whole(monkeypatch):
+    whole = b"* 1 FETCH (UID 1 BODY[] {8}\r\n0123456\n)\r\na2 OK\r\n"
+    assert parts(monkeypatch, whole) == b"0123456\n"
+    asked_again = b"* 1 FETCH (UID 1)\r\na2 OK\r\n" + whole.replace(b"a2", b"a3")
+    assert parts(monkeypatch, asked_again) == b"0123456\n"
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        (b"a2 NO gone\r\n", "NO gone"),
+        (part(2, 0, b"abcd") + b"a3 NO gone\r\n", "NO gone"),
+        (part(2, 0, b"abcd") + b"a3 OK nothing\r\n", "OK nothing"),
+        (part(2, 0, b"abcd") + part(3, 8, b"ijkl"), "OK done"),
+        (b"* 1 FETCH (UID 1 BODY[] NIL)\r\na2 OK none\r\na3 OK\r\n", "OK none"),
+        (part(2, 0, b"abcd").replace(b"OK", b"NO"), "NO done"),
+        (b"* 1 FETCH (UID 1 BODY[] {1}\r\nx)\r\na2 NO why\r\n", "NO why"),
+        (
+            part(2, 0, b"abcd") + b"* 1 FETCH (UID 1 BODY[] {1}\r\nx)\r\na3 OK\r\n",
+            "it sends a whole message for a part of one",
+        ),
+        (part(2, 0, b"abcd").replace(b"UID 1", b"UID 2") + b"a3 NO\r\n", "OK done"),
+    ],
+)
+def test_a_message_of_which_parts_are_missing_is_none(monkeypatch, replies: bytes, words: str):
+    assert parts(monkeypatch, replies) == words
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        (part(2, 0, b"abcde"), "more than asked"),
+        (part(2, 0, b"abcd") + b"* OK [UIDVALIDITY 9] new\r\na3 OK\r\n", "UIDVALIDITY has changed"),
+        (b"".join(part(n + 2, n, b"x") for n in range(70)), "crumbs"),
+        (part(2, 0, b"abcd") + b"* 1 FETCH (UID 1 BODY[]<4> {4}\r\nx", "lost connection"),
+        (b"".join(part(n + 2, 4 * n, b"abcd") for n in range(9)), "no end"),
+    ],
+)
+def test_a_server_that_gives_parts_as_none_would_is_left(monkeypatch, replies: bytes, words: str):
+    monkeypatch.setattr(imap, "MOST_TEXT", 20 if words == "no end" else 1000)
+    with pytest.raises(LostError, match=words):
+        parts(monkeypatch, replies)
 
 
 def test_a_text_cannot_pass_for_an_answer():
@@ -237,6 +311,28 @@ def test_whatever_a_server_says_ends_well_or_in_words(data, kind, greeted):
             why = str(lost)
     assert why.isprintable()
     assert "secret" not in why
+
+
+PARTS = [
+    *(b"* 1 FETCH (UID 1 BODY[]<0> {3}\r\nabc)\r\n", b"* 1 FETCH (UID 1 BODY[]<3> {1}\r\nd)\r\n"),
+    *(b'* 1 FETCH (UID 1 BODY[]<3> "")\r\n', b"* 1 FETCH (UID 1 BODY[] NIL)\r\n", b"BODY[]<"),
+    *(b"* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n", b"{4}\r\n", b"(UID 1 ", b")\r\n"),
+    *(b"a2 OK\r\n", b"a3 OK\r\n", b"a4 OK\r\n", b"a3 NO\r\n", b"* OK [UIDVALIDITY 7]\r\n"),
+]
+SOME = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=20)), max_size=15)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=SOME)
+def test_whatever_parts_a_server_gives_make_a_text_or_words(data):
+    with saying(OPENED + b"".join(data)) as (talk, _):
+        why: bytes | str = ""
+        try:
+            found = texts(Imap(talk).retrieve([Remote("k1", 1, imap.PART + 1)]))
+            why = found["k1"]
+        except LostError as lost:
+            why = str(lost)
+    assert isinstance(why, bytes) or why.isprintable()
 
 
 @given(pieces=st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\0"])))

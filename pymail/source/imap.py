@@ -1,4 +1,8 @@
-"""IMAP (RFC 3501): messages by folder, UIDVALIDITY and UID; many in one FETCH."""
+"""IMAP (RFC 3501): messages by folder, UIDVALIDITY and UID; many in one FETCH.
+
+A large message comes in parts, BODY.PEEK[]<offset.count>.  Its end is where the server has
+nothing more to give: the size that it told before is believed by nobody.
+"""
 
 import base64
 import re
@@ -10,6 +14,7 @@ from pymail.source import After, RefusedError, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.talk import (
     MOST_LISTING,
+    MOST_TEXT,
     MOST_WAIT,
     SLOWEST,
     Talk,
@@ -22,6 +27,12 @@ from pymail.transport.wire import LostError, Tunnel
 MOST_LITERAL = 1 << 20
 """Bytes of a literal that is no message."""
 
+PART = 1 << 21
+"""Bytes of a message that are asked for at once; a larger one comes in parts."""
+
+MOST_SHORT = 64
+"""Parts of one message that may be shorter than what was asked for."""
+
 _LITERAL = re.compile(rb"\{(\d{1,10})\}\Z")
 _UID = re.compile(rb"[( ]UID (\d{1,10})(?=[ )])")
 _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d{1,12})(?=[ )])")
@@ -31,19 +42,38 @@ _QUOTED = re.compile(rb'[( ]BODY\[\] "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _MOST_ABLE = 10_000
 _SET = 1000
 """Bytes of a set of messages in one command: servers take lines of 8,000, some fewer."""
+_PART = re.compile(rb"[( ]BODY\[\]<(\d{1,12})> \Z")
+_QUOTED_PART = re.compile(rb'[( ]BODY\[\](?:<(\d{1,12})>)? (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
 
 
 class Response:
-    """An untagged response: its text, and the message in it where there is one."""
+    """An untagged response: its text, and the message in it, or part of one, where it has that."""
 
     def __init__(self) -> None:
         self.text = b""
         self.message: Text | None = None
+        self.part: bytes | None = None
+        self.offset = 0
+
+    def at(self, offset: int) -> bytes | None:
+        """Return the part at an offset, b"" where that is said to be behind the end."""
+        if self.part is not None:
+            return self.part if self.offset == offset or (offset and not self.part) else None
+        quoted = _QUOTED_PART.search(self.text)
+        if not quoted:
+            return None
+        part = re.sub(rb"\\(.)", rb"\1", quoted[2] or b"", flags=re.DOTALL)
+        here = quoted[1] == b"%d" % offset
+        return part if (offset and not part) or (part and here) else None
 
     def close(self) -> None:
         """Forget the message."""
         if self.message:
             self.message.close()
+
+
+class _RefusedError(Exception):
+    """The server gives no more of a message that it has begun to give."""
 
 
 class Imap:
@@ -112,9 +142,12 @@ class Imap:
 
     def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it."""
-        waiting = {each.number: each for each in remotes}
-        yield from self._fetched(waiting)
-        if len(remotes) > 1:
+        large = [each for each in remotes if each.size > PART]
+        waiting = {each.number: each for each in remotes if each.size <= PART}
+        alone = len(waiting) == 1
+        if waiting:
+            yield from self._fetched(waiting)
+        if not alone:
             # One that the server cannot give spoils the answer for those behind it.
             for each in list(waiting.values()):
                 one = {each.number: each}
@@ -124,6 +157,8 @@ class Imap:
         said = "there is no such message" if self._good() else words(self._final)
         for each in waiting.values():
             yield each, said
+        for each in large:
+            yield each, self._in_parts(each)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
         """Flag, delete or move messages of the folder that was looked at."""
@@ -190,6 +225,69 @@ class Imap:
                 yield remote, text
             elif text is not None:
                 text.close()  # nobody asked for it
+
+    def _in_parts(self, remote: Remote) -> Text | str:
+        """Return a large message, or the words in which the server refuses it."""
+        first = self._part(remote, 0)
+        if isinstance(first, str) and self._good():  # it gives no part
+            whole = list(self._fetched({remote.number: remote}))
+            return whole[0][1] if whole else first
+        if not isinstance(first, bytes):
+            return first
+        try:
+            return collected(self._parts(remote, first))
+        except _RefusedError as refusal:
+            return str(refusal)
+
+    def _parts(self, remote: Remote, part: bytes) -> Iterator[bytes]:
+        """Yield a message whose first part is at hand."""
+        offset = short = 0
+        while part:
+            short += len(part) < PART
+            if short > MOST_SHORT:
+                raise LostError("4.5.0", f"host {self._talk.host} gives a message in crumbs")
+            yield part
+            offset += len(part)
+            if offset > MOST_TEXT:
+                raise LostError("4.5.0", f"host {self._talk.host}: a message has no end")
+            following = self._part(remote, offset)
+            if not isinstance(following, bytes):
+                if isinstance(following, Text):
+                    following.close()
+                    following = "it sends a whole message for a part of one"
+                raise _RefusedError(following)
+            part = following
+
+    def _part(self, remote: Remote, offset: int) -> bytes | Text | str:
+        """Return what is at an offset, b"" behind the end; or the whole message; or a refusal."""
+        found: bytes | Text | None = None
+        asked = f"(UID BODY.PEEK[]<{offset}.{PART}>)"
+        try:
+            for response in self._said("UID", "FETCH", str(remote.number), asked):
+                self._check_validity(response)
+                uid = _UID.search(response.text)
+                if found is None and uid and int(uid[1]) == remote.number:
+                    found = response.message or response.at(offset)
+                else:
+                    response.close()
+        except LostError:
+            if isinstance(found, Text):
+                found.close()
+            raise
+        if found is not None and self._good():
+            return found
+        if isinstance(found, Text):
+            found.close()
+        # GNU Mailutils has nothing to say of what is behind the end.
+        ended = found is None and self._good() and 0 < remote.size <= offset
+        return b"" if ended else words(self._final)
+
+    def _check_validity(self, response: Response) -> None:
+        """Raise LostError where the folder has become another one."""
+        match = _VALIDITY.match(response.text)
+        if match and match[1].decode() != self._validity:
+            response.close()
+            raise LostError("4.5.0", f"host {self._talk.host}: UIDVALIDITY has changed")
 
     def _ask_capabilities(self) -> None:
         found: list[str] = []
@@ -265,6 +363,11 @@ class Imap:
             if response.text[: len(response.text) - len(literal[0])].endswith(b"BODY[] "):
                 response.close()
                 response.message = collected(pieces)
+                response.text += b" "
+            elif match := _PART.search(response.text[: len(response.text) - len(literal[0])]):
+                if size > PART:
+                    raise LostError("4.5.0", f"host {self._talk.host}: more than asked in {what}")
+                response.part, response.offset = b"".join(pieces), int(match[1])
                 response.text += b" "
             elif size + len(response.text) > MOST_LITERAL:
                 raise LostError("4.5.0", f"host {self._talk.host}: too much in {what}")

@@ -101,6 +101,7 @@ class Delivery(NamedTuple):
     extension  of the recipient, behind recipient_delimiter
     arrived    seconds
     time_limit seconds that a command may take
+    filter     a command line that the message goes through before, or ""
     logins     for SMTP: next hops, as they are shown, and who to log in as there; `wishes` go
                with the message
     """
@@ -120,6 +121,7 @@ class Delivery(NamedTuple):
     time_limit: int = 1000
     logins: tuple[tuple[str, Login], ...] = ()
     wishes: Wishes = Wishes()
+    filter: str = ""
 
 
 Transport = Callable[[Sequence[Delivery]], Iterator[tuple[int, Outcome]]]
