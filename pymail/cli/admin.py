@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pymail import __version__, errors, paths
+from pymail.cli import mailbox
 from pymail.errors import DataError, UsageError, printable
 from pymail.spool import Spool
 
@@ -433,6 +434,10 @@ def explain_addresses(
         elif route.status != "sent":
             status = status or errors.EX_TEMPFAIL
     return status
+
+
+face.add_command(mailbox.list_mail)
+face.add_command(mailbox.show_mail)
 
 
 @face.command("notice")

@@ -1,0 +1,325 @@
+"""An mbox file, beside other programs that work on it.
+
+    From SENDER DATE     at the beginning, or behind an empty line
+    header               Status has R for read and O for "not new", X-Status A replied, F flagged,
+                         D trashed, T draft
+                         an empty line
+    body                 "From " behind ">"s has one ">" too many
+
+It is written under the locks that every mail program of Debian takes.  A message is found again
+by what it says, whatever was put before it or behind it meanwhile.
+"""
+
+import contextlib
+import email.utils
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pymail import message, summary
+from pymail.errors import InputError, TempError
+from pymail.folder import Change, Letter, gone
+from pymail.message import Field
+from pymail.transport.lock import BusyError, Lock
+
+_HEAD = 1 << 16
+_SEPARATOR = re.compile(rb"(?:\A|\n\r?\n)(?=From )")
+_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
+_STATUS = frozenset((b"status", b"x-status"))
+_OF_PROGRAMS = _STATUS | {b"x-uid", b"x-keywords", b"x-imap", b"x-imapbase", b"content-length"}
+"""What mail programs write into a message that is the same for all that."""
+
+_EXTENDED = {"A": "R", "F": "F", "D": "T", "T": "D"}
+"""Letters of X-Status, and those of a Maildir."""
+
+
+class _Found(NamedTuple):
+    """A message in the file: its letter, and where it begins and ends."""
+
+    letter: Letter
+    start: int
+    end: int
+
+
+class Mbox:
+    """An open mbox file."""
+
+    def __init__(self, path: str, cache: str = "") -> None:
+        self.path = path
+        self._cache = cache
+        self._known: dict[str, _Found] = {}
+        self._size = 0
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            os.close(self._fd)
+            raise InputError(f"cannot read {path}: neither a Maildir nor a file")
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+    def letters(self) -> list[Letter]:
+        """Return the messages, in the order of the file."""
+        data = self._whole()
+        self._known = {found.letter.id: found for found in _scan(data)}
+        self._size = len(data)
+        if data.strip() and not self._known:
+            raise InputError(f"cannot read {self.path}: not an mbox file")
+        return [found.letter for found in self._known.values()]
+
+    def arrived(self) -> list[Letter]:
+        """Return what has been appended since."""
+        if os.stat(self.path).st_size == self._size:
+            return []
+        data = self._whole()
+        self._size = len(data)
+        now = {found.letter.id: found for found in _scan(data)}
+        fresh = [found.letter for name, found in now.items() if name not in self._known]
+        self._known.update(now)
+        return fresh
+
+    def read(self, letter: Letter) -> bytes:
+        """Return a message, its quoting taken back."""
+        found = self._known[letter.id]
+        data = self._piece(found)
+        if _name(data) != letter.id.partition("-")[0]:
+            # Another program has put the file together anew.
+            others = [f for f in _scan(self._whole()) if f.letter.id == letter.id]
+            if not others:
+                raise gone(letter)
+            data = self._piece(others[0])
+        return _sent(data)
+
+    def where(self, _letter: Letter) -> str:
+        """Return no path: a message has no file of its own."""
+        return ""
+
+    def commit(self, changes: Sequence[Change]) -> list[str]:
+        """Write the file anew, with what has come meanwhile."""
+        path = os.path.realpath(self.path)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise InputError(f"cannot change {self.path}: {error.strerror}") from None
+        try:
+            with Lock(fd, os.fsencode(path)):
+                missing = self._exchange(fd, path, changes)
+        except BusyError as busy:
+            raise TempError(f"cannot change {self.path}: {busy}; nothing was changed") from None
+        finally:
+            os.close(fd)
+        return [f"message {name} is another one by now; left alone" for name in missing]
+
+    def _exchange(self, fd: int, path: str, changes: Sequence[Change]) -> list[str]:
+        """Write the file that is locked; return the names of messages that were not found."""
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):
+            raise BusyError("the file was exchanged meanwhile")
+        old = _all(fd, os.fstat(fd).st_size)
+        data, missing = _changed(old, changes)
+        if data != old:
+            _write(fd, path, data, self._cache)
+        return missing
+
+    def _whole(self) -> bytes:
+        # By its name: another program may have put a new file in its place.
+        with open(self.path, "rb") as file:
+            return file.read()
+
+    def _piece(self, found: _Found) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(found.start)
+            return file.read(found.end - found.start)
+
+
+def _sent(piece: bytes) -> bytes:
+    """Return a message as it was before it came into the file."""
+    fields, body, separator = _parts(piece)
+    head = _without_status(piece[len(separator) : body], fields)[1:]
+    text = _QUOTED.sub(rb"\1", piece[body:])
+    end = next((e for e in (b"\r\n", b"\n") if text.endswith(e + e)), b"")
+    return head + text.removesuffix(end)
+
+
+def _without_status(head: bytes, fields: Sequence[Field]) -> bytes:
+    """Return a header that begins with a line end, without the fields of _STATUS."""
+    for field in fields:
+        if field.name in _STATUS:
+            head = head.replace(b"\n" + field.raw + b"\n", b"\n", 1)
+    return head
+
+
+def _scan(data: bytes) -> Iterator[_Found]:
+    """Yield the messages in a file.  The same text twice has names that differ at the end."""
+    starts = [found.end() for found in _SEPARATOR.finditer(data)]
+    if not starts:
+        return
+    times: dict[str, int] = {}
+    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        piece = data[start:end]
+        name = _name(piece)
+        times[name] = times.get(name, 0) + 1
+        yield _Found(_letter(piece, f"{name}-{times[name]}"), start, end)
+
+
+def _name(piece: bytes) -> str:
+    """Return what names a message: a digest of all that reading it does not change."""
+    fields, body, rest = _parts(piece)
+    kept = [f.raw for f in fields if f.name not in _OF_PROGRAMS]
+    text = b"\n".join([rest, *kept, b"", piece[body:].rstrip(b"\r\n")])
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _parts(piece: bytes) -> tuple[list[Field], int, bytes]:
+    """Return header fields, where the body starts, and the separator line."""
+    first, _, rest = piece.partition(b"\n")
+    fields, at = message.split(rest)
+    return fields, len(first) + 1 + at, first
+
+
+def _letter(piece: bytes, name: str) -> Letter:
+    fields, _, separator = _parts(piece[:_HEAD])
+    values = summary.first(fields)
+    status = values.get(b"status", b"")
+    extended = values.get(b"x-status", b"").decode("ascii", "replace")
+    flags = {letter for sign, letter in _EXTENDED.items() if sign in extended}
+    flags |= {"S"} if b"R" in status else set()
+    new = b"O" not in status and b"R" not in status
+    size = len(piece.partition(b"\n")[2].removesuffix(b"\n"))
+    return Letter(
+        name,
+        "",
+        "".join(sorted(flags)),
+        new,
+        size,
+        0,
+        _arrived(separator),
+        summary.of(piece[:_HEAD].partition(b"\n")[2]),
+    )
+
+
+def _arrived(separator: bytes) -> int:
+    """Return the time in a separator line, 0 where it has none."""
+    words = separator.decode("ascii", "replace").split()[-5:]
+    with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+        day, month, number, clock, year = words
+        parsed = email.utils.parsedate_tz(f"{day}, {number} {month} {year} {clock} +0000")
+        return max(int(email.utils.mktime_tz(parsed)), 0) if parsed else 0
+    return 0
+
+
+def _changed(data: bytes, changes: Sequence[Change]) -> tuple[bytes, list[str]]:
+    """Return the file with changes made, and the names of messages that were not found."""
+    wanted = {change.letter.id: change for change in changes}
+    out: list[bytes] = []
+    at = 0
+    for found in _scan(data):
+        out.append(data[at : found.start])
+        change = wanted.pop(found.letter.id, None)
+        piece = data[found.start : found.end]
+        if change is None:
+            out.append(piece)
+        elif not change.delete:
+            out.append(_with_flags(piece, found.letter, change))
+        at = found.end
+    out.append(data[at:])
+    return b"".join(out), [change.letter.id for change in wanted.values() if not change.delete]
+
+
+def _with_flags(piece: bytes, letter: Letter, change: Change) -> bytes:
+    """Return a message with its flags as they are to be."""
+    separator = piece.partition(b"\n")[0]
+    if change.text:
+        piece = separator + b"\n" + _quoted(change.text)
+    flags = (set(letter.flags) | set(change.add)) - set(change.remove)
+    status = b"RO" if "S" in flags else b"O"
+    extended = "".join(sign for sign, each in _EXTENDED.items() if each in flags)
+    fields, body, separator = _parts(piece)
+    old = {f.name: f.value.strip() for f in reversed(fields) if f.name in _STATUS}
+    if not change.text and old == _wanted(status, extended):
+        return piece
+    gap = b"\n" if piece[body - 2 : body] == b"\n\n" else b""
+    head = _without_status(piece[len(separator) : body - len(gap)], fields)
+    lines = [b"%s: %s\n" % (name.title(), v) for name, v in _wanted(status, extended).items()]
+    return separator + head + b"".join(lines) + gap + piece[body:]
+
+
+def _wanted(status: bytes, extended: str) -> dict[bytes, bytes]:
+    return {b"status": status, **({b"x-status": extended.encode()} if extended else {})}
+
+
+def _quoted(text: bytes) -> bytes:
+    text = re.sub(rb"^(>*From )", rb">\1", text.replace(b"\r\n", b"\n"), flags=re.MULTILINE)
+    return text.rstrip(b"\n") + b"\n\n"
+
+
+def _all(fd: int, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size and (piece := os.pread(fd, size - len(data), len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _write(fd: int, path: str, data: bytes, cache: str) -> None:
+    """Put a new file in the place of the old one; where its directory cannot be written, in place.
+
+    In place, what is written is kept in `cache` until it is safe, in case the machine stops.
+    """
+    about = os.fstat(fd)
+    draft = f"{path}.{secrets.token_hex(4)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        new = os.open(draft, flags, 0o600)
+    except PermissionError:
+        kept = _rescue(cache, data)
+        _overwrite(fd, data)
+        if kept:
+            os.unlink(kept)
+        return
+    try:
+        with open(new, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchown(new, about.st_uid, about.st_gid)
+            os.fchmod(new, stat.S_IMODE(about.st_mode))
+            os.fsync(new)
+        os.rename(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
+    _sync(os.path.dirname(path))
+
+
+def _rescue(cache: str, data: bytes) -> str:
+    """Keep a copy of a file that is about to be overwritten; return its path, "" for none."""
+    if not cache:
+        return ""
+    os.makedirs(cache, 0o700, exist_ok=True)
+    path = f"{cache}/mbox.{secrets.token_hex(4)}"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def _overwrite(fd: int, data: bytes) -> None:
+    # What does not fit must fail before the first byte is lost.
+    os.posix_fallocate(fd, 0, max(len(data), 1))
+    view = memoryview(data)
+    at = 0
+    while at < len(data):
+        at += os.pwrite(fd, view[at:], at)
+    os.ftruncate(fd, len(data))
+    os.fsync(fd)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
