@@ -1,7 +1,7 @@
 """~/.mailrc: the variables and aliases of mail.
 
 The file has one command a line; a backslash at the end of a line continues it, "#" begins a
-comment.  Known are `set`, `unset`, `alias` (also `group`), `unalias`, `source` and
+comment.  Known are `set`, `unset`, `alias` (also `group`), `unalias`, `alternates`, `source` and
 `if ... else ... endif`, and their abbreviations.  Everything else is for other programs that
 read the file, and is passed over.
 """
@@ -15,6 +15,7 @@ from pymail import charset
 
 _COMMANDS = {
     "alias": 1,
+    "alternates": 3,
     "group": 1,
     "set": 2,
     "unset": 3,
@@ -41,14 +42,18 @@ class Mailrc:
 
     home      what "~" stands for
     terminal  what `if terminal` asks
+    sends     what `if send` asks; else mail is read
     local     the codec of the locale, for text that is not UTF-8
+    others    addresses that are the user's too (`alternates`)
     """
 
     home: str
     terminal: bool = False
+    sends: bool = True
     local: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, list[str]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
     def read(self, path: str, depth: int = 0) -> None:
         """Obey the commands of a file.  Raise OSError where it cannot be read."""
@@ -96,7 +101,7 @@ class Mailrc:
     def _holds(self, args: list[str]) -> bool | None:
         """Say whether the condition of an `if` holds; None for one that is not known."""
         word = args[0].lower() if args else "?"
-        known = {"send": True, "receive": False, "terminal": self.terminal}
+        known = {"send": self.sends, "receive": not self.sends, "terminal": self.terminal}
         return next((value for name, value in known.items() if name.startswith(word)), None)
 
     def _obey(self, name: str, args: list[str], depth: int) -> None:
@@ -108,6 +113,8 @@ class Mailrc:
                 self.variables.pop(arg, None)
         elif name in {"alias", "group"} and len(args) > 1:
             self.aliases.setdefault(args[0], []).extend(args[1:])
+        elif name == "alternates":
+            self.others += args
         elif name == "unalias":
             for arg in args:
                 self.aliases.pop(arg, None)

@@ -256,6 +256,19 @@ def test_a_file_that_is_locked_is_not_changed(tmp_path: Path, monkeypatch) -> No
     assert os.listdir(tmp_path) == ["m"]
 
 
+def test_a_file_in_a_directory_that_is_not_ours_is_changed_in_place(machine) -> None:
+    spool = Path("/tmp/in-place")
+    spool.mkdir(exist_ok=True)
+    path = mbox(spool / "alice", ("a", ""), ("b", ""))
+    machine.run("root", "chown", "alice", str(path))
+    inode = path.stat().st_ino
+    done = machine.run("alice", "mail", "-n", "-f", str(path), stdin=b"p 1\nd 2\nq\n")
+    assert done.returncode == 0, done
+    assert path.stat().st_ino == inode
+    assert states(path) == {"a": (False, "S")}
+    assert list(Path("/home/alice/.cache/pymail").iterdir()) == []
+
+
 def test_what_is_no_mbox_is_said(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("just a text\n")
     with pytest.raises(InputError, match="not an mbox"):

@@ -25,6 +25,9 @@ _HEAD = 1 << 16
 _TRIES = 100
 """How often another program may rename a file before it is left alone."""
 
+_LOOKS = 3
+"""How often a file is looked for: a listing may miss one that is renamed meanwhile."""
+
 _PLACES = ("new", "cur")
 Found = dict[str, list[str]]
 
@@ -86,8 +89,14 @@ class Maildir:
         """Rename and remove files; each is looked for where it is by now."""
         troubles: list[str] = []
         todo = list(changes)
+        absent: dict[str, int] = {}
         for _ in range(_TRIES):
             found = self._scan()
+            for change in todo:
+                if change.letter.id not in found:
+                    absent[change.letter.id] = absent.get(change.letter.id, 0) + 1
+            # What another program has removed needs nothing any more.
+            todo = [change for change in todo if absent.get(change.letter.id, 0) < _LOOKS]
             todo = [change for change in todo if not self._try(change, found, troubles)]
             if not todo:
                 break
@@ -101,27 +110,44 @@ class Maildir:
         self._changed = self._stamp()
         known = summaries.load(self._cache, self.path)
         fresh: summaries.Cache = {}
+        letters: list[Letter] = []
         misses = 0
-        letters = []
-        for place in self._files(folders):
-            unique = place.partition("/")[2].partition(":2,")[0]
-            try:
-                about = os.stat(place, dir_fd=self._root, follow_symlinks=False)
-                if place in self._seen or not stat.S_ISREG(about.st_mode):
+        for _ in range(_TRIES):
+            renamed = False
+            for place in self._files(folders):
+                unique = place.partition("/")[2].partition(":2,")[0]
+                if place in self._seen:
                     continue
-                mark = (about.st_ino, about.st_size, about.st_mtime_ns)
-                entry = known.get(unique)
-                if entry is None or entry.mark != mark:
-                    entry = Known(mark, summary.of(self._head(place)))
-                    misses += 1
-            except OSError:
-                continue  # moved by another program, or not for us to read
-            fresh[unique] = entry
-            self._seen.add(place)
-            letters.append(self._letter(place, unique, entry))
+                try:
+                    entry = self._entry(place, known.get(unique))
+                except FileNotFoundError:
+                    renamed = True  # by another program, since we have read the directory
+                    continue
+                self._seen.add(place)
+                # It may have moved from new/ to cur/ between two looks.
+                if entry is None or (unique in fresh and fresh[unique].mark == entry.mark):
+                    continue
+                misses += entry is not known.get(unique)
+                fresh[unique] = entry
+                letters.append(self._letter(place, unique, entry))
+            if not renamed:
+                break
         if misses and len(folders) > 1:
             summaries.store(self._cache, self.path, fresh)
         return sorted(letters, key=lambda letter: (letter.arrived, letter.id))
+
+    def _entry(self, place: str, known: Known | None) -> Known | None:
+        """Return what is known of a message, None for what is none or not ours to read."""
+        about = os.stat(place, dir_fd=self._root, follow_symlinks=False)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        mark = (about.st_ino, about.st_size, about.st_mtime_ns)
+        if known is not None and known.mark == mark:
+            return known
+        try:
+            return Known(mark, summary.of(self._head(place)))
+        except PermissionError:
+            return None
 
     def _letter(self, place: str, unique: str, known: Known) -> Letter:
         flags = "".join(c for c in place.partition(":2,")[2] if c in "DFPRST")
@@ -177,7 +203,8 @@ class Maildir:
     def _ways(self, letter: Letter) -> Iterator[str]:
         """Yield where a message may be: where it was, then where others moved it."""
         yield letter.place
-        yield from self._scan().get(letter.id, [])
+        for _ in range(_LOOKS):
+            yield from self._scan().get(letter.id, [])
 
     def _inode(self, place: str) -> int:
         return os.stat(place, dir_fd=self._root, follow_symlinks=False).st_ino
@@ -186,7 +213,7 @@ class Maildir:
         """Make one change; say whether it is settled, one way or the other."""
         places = found.get(change.letter.id, [])
         if not places:
-            return True  # removed by another program: there is nothing left to change
+            return False
         place = change.letter.place if change.letter.place in places else places[0]
         if len(places) > 1 and place != change.letter.place:
             troubles.append(f"message {change.letter.id} is there twice; left alone")
