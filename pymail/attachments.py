@@ -11,6 +11,8 @@ from pymail.mime import Part
 _LONGEST = 200
 """Bytes of a name; a file system takes 255."""
 
+_LONGEST_END = 20
+
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]")
 
 
@@ -32,12 +34,18 @@ def name(part: Part) -> str:
     safe = _UNSAFE.sub("_", shown).strip(" ").lstrip(".-~ ")
     if not safe.strip("._ "):
         safe = f"part-{part.number}{mimetypes.guess_extension(part.kind) or '.bin'}"
-    stem, ext = os.path.splitext(safe)
-    return _cut(stem, _LONGEST - len(ext.encode()) % _LONGEST) + _cut(ext, _LONGEST)
+    stem, ext = _split(safe)
+    return _cut(stem, _LONGEST) + ext
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return a name without its extension, and the extension, if it is no longer than one is."""
+    stem, ext = os.path.splitext(name)
+    return (stem, ext) if len(ext.encode()) <= _LONGEST_END else (name, "")
 
 
 def _write(place: int, part: Part) -> str:
-    stem, ext = os.path.splitext(name(part))
+    stem, ext = _split(name(part))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     number = 0
     while True:
@@ -53,4 +61,4 @@ def _write(place: int, part: Part) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+    return text.encode()[:most].decode("utf-8", "ignore")

@@ -27,7 +27,7 @@ _PARAMETERS = 4096
 class Part:
     """A message or a part of one.
 
-    number    as IMAP counts: "1", "2.1"; "" for the whole
+    number    the place among the others: "1", "2.1"; "" for a whole that has parts
     kind      the content type in lower case, such as "text/plain"
     charset   as declared, "" for none
     name      the file name that the sender chose, "" for none: hostile

@@ -6,6 +6,7 @@ leave it as it was.
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -217,11 +218,16 @@ class Reading:
         changes = [change for entry in self.entries if (change := entry.change())]
         if not changes:
             return
+        # An interrupt must not leave half of it undone.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             troubles = self.folder.commit(changes)
         except OSError as error:
             path = self.folder.path
-            raise errors.TempError(f"cannot change {path}: {error.strerror}") from None
+            text = f"cannot change {path}: {error.strerror}; x ends without"
+            raise errors.TempError(text) from None
+        finally:
+            signal.signal(signal.SIGINT, before)
         for trouble in troubles:
             self.say(trouble)
 

@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pymail import folder, summaries
 from pymail.errors import InputError, MailError
@@ -324,3 +327,63 @@ def test_a_memory_that_cannot_be_written_is_done_without(tmp_path: Path) -> None
     maildir(tmp_path / "small", cur_a="")
     opened(tmp_path / "small", str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
+
+
+# --- any bytes --------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [b"From a@x Mon Nov 23 00:00:00 2026\n", b"From ", b"\n", b"\n\n", b"\r\n", b">From x\n",
+     b"a: b\n", b"Status: RO\n", b"X-Status: AF\n", b"status : \xff\n", b"no field\n",
+     b" fold\n", b"\0", b"x"]
+)  # fmt: skip
+
+
+FILES = st.lists(PIECES, max_size=30).map(b"".join)
+
+
+@given(data=FILES, at=st.integers(0, 20), flags=st.booleans())
+def test_any_mbox_is_read_and_what_is_not_changed_stays(
+    data: bytes, at: int, *, flags: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "m")
+        path.write_bytes(data)
+        here = folder.open_folder(str(path))
+        try:
+            letters = here.letters()
+        except InputError:
+            return
+        texts = [here.read(letter) for letter in letters]
+        assert here.commit([]) == []
+        assert path.read_bytes() == data
+        if not letters:
+            return
+        changed = letters[at % len(letters)]
+        here.commit([Change(changed, add="S" if flags else "", delete=not flags)])
+        if len(letters) == 1 and not flags:
+            return
+        again = folder.open_folder(str(path))
+        after = [again.read(letter) for letter in again.letters()]
+        if not flags:
+            del texts[at % len(letters)]
+            assert after == texts
+        else:
+            assert len(after) == len(texts)
+            assert [t for n, t in enumerate(after) if n != at % len(letters)] == [
+                t for n, t in enumerate(texts) if n != at % len(letters)
+            ]
+
+
+@given(st.binary(max_size=300), st.text("SRFT:2,abc.é\n ", max_size=12))
+def test_any_file_in_a_maildir_is_a_message(data: bytes, name: str) -> None:
+    with tempfile.TemporaryDirectory() as top:
+        place = maildir(Path(top))
+        (place / "cur" / f"x{name}").write_bytes(data)
+        here = folder.open_folder(top)
+        (letter,) = here.letters()
+        assert here.read(letter) == data
+        assert here.commit([Change(letter, add="F")]) == []
+        (after,) = folder.open_folder(top).letters()
+        assert set(after.flags) == set(letter.flags) | {"F"}
+        assert here.commit([Change(letter, delete=True)]) == []
+        assert folder.open_folder(top).letters() == []

@@ -262,6 +262,62 @@ def test_another_mailbox_may_be_opened(inbox: Box, session) -> None:
     assert (done.returncode, done.stderr) == (1, b"mail: no mail in mbox\n")
 
 
+def test_a_mailbox_that_cannot_be_changed_is_left_with_x(machine) -> None:
+    machine.send("root", b"Subject: one\n\nx\n", "alice")
+    machine.flush()
+    place = Path("/home/alice/Maildir")
+    for folder in (place, place / "new", place / "cur"):
+        folder.chmod(0o755)
+    (kept,) = machine.mail("alice")
+    kept.path.chmod(0o644)
+    done = machine.run("bob", "mail", "-n", "-N", "-f", str(place), stdin=b"d\nq\n")
+    assert done.returncode == 75
+    assert b"cannot change /home/alice/Maildir: Permission denied; x ends without" in done.stdout
+    done = machine.run("bob", "mail", "-n", "-N", "-f", str(place), stdin=b"p\nx\n")
+    assert (done.returncode, b"Subject: one" in done.stdout) == (0, True)
+    done = machine.run("bob", "mail", "-n", "-R", "-f", str(place), stdin=b"d\nq\n")
+    assert done.returncode == 0
+    assert [each.path for each in machine.mail("alice")] == [kept.path]
+    kept.path.chmod(0o600)
+    done = machine.run("bob", "mail", "-n", "-f", str(place), stdin=b"p\nx\n")
+    assert done.stderr + done.stdout != b""
+    machine.write("alice", "box", "no mbox\n")
+    done = machine.run("alice", "mail", "-n", "-f", "/home/alice/box")
+    assert (done.returncode, done.stderr.count(b"\n")) == (66, 1)
+
+
+def test_a_mailbox_may_be_empty_or_vanish(inbox: Box, person) -> None:
+    for name in ("cur", "new"):
+        (inbox.home / "empty" / name).mkdir(parents=True)
+    out = said(inbox, "file empty", "fold", "p", "h", "n", "f", "z", "x")
+    assert '"empty": 0 messages\n' in out
+    assert out.count("no messages\n") == 2
+    here = person()
+    here.wait("? ")
+    for path in sorted((inbox.home / "Maildir").glob("*/*")):
+        path.unlink()
+    here.type("p 1\n")
+    here.wait("cannot read message a: another program has removed it")
+    here.type("flag *\n")
+    here.wait("? ")
+    here.type("q\n")
+    assert here.end() == 0
+
+
+def test_what_was_left_alone_is_told(inbox: Box, person) -> None:
+    here = person()
+    here.wait("? ")
+    here.type("d 1\n")
+    here.wait("? ")
+    other = inbox.home / "other"
+    other.write_text("Subject: precious\n\n")
+    other.rename(inbox.home / "Maildir/cur/a:2,S")
+    here.type("q\n")
+    here.wait("message a is another one by now; left alone")
+    assert here.end() == 0
+    assert (inbox.home / "Maildir/cur/a:2,S").read_text() == "Subject: precious\n\n"
+
+
 # --- files and programs --------------------------------------------------------------------------
 
 
@@ -442,6 +498,26 @@ def test_m_writes_and_forward_passes_on(inbox: Box, session) -> None:
     assert b"\nContent-Type: message/rfc822\n" in message.data
     assert b"\n\nbody two\n" in message.data
     assert "cur/b:2,PS" in names(inbox)
+
+
+def test_an_answer_goes_round_the_addresses_of_the_user(inbox: Box) -> None:
+    (inbox.home / "rc").write_text("alternates me@work\n")
+    to = "To: me@work, odd@x, me@home, list@x"
+    put(inbox, "e", letter("eve@x", "s", "q", to, "Cc: ,,;broken <a"))
+    args = ("-S", "from=Me <me@home>", "-S", "noask")
+    out = said(inbox, "source rc", "alternates |bad", "r 5", "x", ".", "x", args=args)
+    assert "To: eve@x, odd@x, list@x\n" in out
+    inbox.config("not TOML")
+    out = said(inbox, "r 5", "~x", "x", args=args)
+    assert "To: eve@x, me@work, odd@x, list@x\n" in out
+
+
+def test_a_thread_that_is_long_keeps_its_ends(inbox: Box) -> None:
+    refs = "References: " + "\n ".join(f"<{n}@x>" for n in range(100))
+    put(inbox, "e", letter("eve@x", "s", "q", "Message-ID: <me@x>", refs))
+    said(inbox, "r 5", "x", ".", "x")
+    chain = sent(inbox).values("References")[0].split()
+    assert (len(chain), chain[0], chain[1], chain[-1]) == (20, "<0@x>", "<82@x>", "<me@x>")
 
 
 def test_a_script_may_answer(inbox: Box) -> None:

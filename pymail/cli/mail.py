@@ -1,5 +1,6 @@
 """mail, mailx: send a message that is typed or piped in; read mail."""
 
+import contextlib
 import os
 import sys
 
@@ -37,15 +38,10 @@ def _look(options: Options, user: Caller) -> int:
     """Say whether there is mail (-e), list it (-H), or read it."""
     from pymail import inbox  # noqa: PLC0415
 
-    try:
-        boxes = _mailboxes(options, user)
-        found = inbox.first_with_mail(boxes, named=options.file)
-    except (errors.InputError, errors.NoUserError):
-        if options.exists:
-            return _NONE
-        raise
     if options.exists:
-        return errors.EX_OK if found else _NONE
+        return errors.EX_OK if _exists(options, user) else _NONE
+    boxes = _mailboxes(options, user)
+    found = inbox.first_with_mail(boxes, named=options.file)
     if not found:
         what = f"in {boxes[0]}" if options.file else f"for {options.user or user.name}"
         errors.complain("mail", f"no mail {what}")
@@ -58,15 +54,27 @@ def _look(options: Options, user: Caller) -> int:
     return reading.read(found, owner, user, options)
 
 
+def _exists(options: Options, user: Caller) -> bool:
+    """Say whether there is mail; what cannot be looked into has none."""
+    from pymail import reader  # noqa: PLC0415
+
+    try:
+        boxes = _mailboxes(options, user)
+    except errors.NoUserError:
+        return False
+    for path in boxes:
+        with contextlib.suppress(OSError):
+            if reader.has_mail(path):
+                return True
+    return False
+
+
 def _list(path: str, owner: str) -> int:
     from pymail import inbox, scripted  # noqa: PLC0415
 
     width = 80
-    try:
-        width = os.get_terminal_size(1).columns
-        width = width or 80
-    except OSError:
-        pass  # no terminal
+    with contextlib.suppress(OSError):  # no terminal
+        width = os.get_terminal_size(1).columns or 80
     try:
         letters = inbox.opened(path, owner).letters()
     except OSError as error:
