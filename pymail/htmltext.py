@@ -4,6 +4,7 @@ Nothing is fetched, nothing is run; styles, scripts and comments go.
 """
 
 import re
+import textwrap
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -11,6 +12,8 @@ _MOST = 1 << 18
 """Characters of HTML that are read."""
 
 _MOST_LINKS = 500
+_WIDTH = 78
+_MARK = re.compile(r"(?:> )+")
 
 _BLOCKS = frozenset(
     (
@@ -40,7 +43,22 @@ def text(html: str) -> str:
     made.feed("".join(_sound(html[:_MOST])))
     made.close()
     more = "\n[...]" if len(html) > _MOST else ""
-    return _GAP.sub("\n\n", "".join(made.out)).strip("\n") + more
+    rows = _GAP.sub("\n\n", "".join(made.out)).strip("\n").split("\n")
+    return "\n".join(map(_filled, rows)) + more
+
+
+def _filled(row: str) -> str:
+    """Return a paragraph in lines that are short enough to be read, quoted as it is."""
+    if len(row) <= _WIDTH:
+        return row
+    mark = _MARK.match(row)
+    return textwrap.fill(
+        row,
+        _WIDTH,
+        subsequent_indent=mark[0] if mark else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _sound(html: str) -> Iterator[str]:

@@ -130,6 +130,7 @@ def _codec(label: str) -> str:
     """Return Python's name of a character set of mail, "" for none."""
     try:
         name = codecs.lookup(label.strip("\"' ").lower()).name
+        b"".decode(name)  # some codecs are none of text
     except (LookupError, ValueError):
         return ""
     return "" if name in _NO_CHARSET else name

@@ -22,8 +22,12 @@ def has_mail(path: str) -> bool:
     """Say whether there is any message.  Raise OSError where that cannot be known."""
     if os.path.isdir(path):
         return any(True for _ in _files(path))
-    with open(path, "rb") as file:
-        return bool(file.read(1))
+    # A FIFO is no mailbox, and nobody waits for what comes out of it.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        return bool(os.read(fd, 1))
+    finally:
+        os.close(fd)
 
 
 def author(head: bytes) -> str:

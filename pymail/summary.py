@@ -32,7 +32,11 @@ class Summary(NamedTuple):
 
 def of(head: bytes) -> Summary:
     """Return the summary of a message that begins with `head`."""
-    fields = first(message.split(head.replace(b"\r\n", b"\n"))[0])
+    return of_fields(first(message.split(head.replace(b"\r\n", b"\n"))[0]))
+
+
+def of_fields(fields: dict[bytes, bytes]) -> Summary:
+    """Return the summary of a message with these fields, as of first()."""
     label = label_of(fields)
     sender, address = author(fields.get(b"from", b""), label)
     return Summary(

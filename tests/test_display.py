@@ -215,6 +215,15 @@ def test_any_html_becomes_text(html: str) -> None:
     htmltext.text(html)
 
 
+def test_html_is_filled_to_lines_that_can_be_read() -> None:
+    words = "word " * 40
+    text = htmltext.text(f"<p>{words}<blockquote>{words}</blockquote><p>{'x' * 200}")
+    lines = text.split("\n")
+    assert max(len(line) for line in lines[:-1]) <= 78
+    assert lines[-1] == "x" * 200
+    assert sum(line.startswith("> word") for line in lines) == 3
+
+
 def test_long_html_is_cut() -> None:
     assert htmltext.text("x" * 300_000).endswith("x\n[...]")
 

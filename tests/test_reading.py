@@ -9,9 +9,11 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from harness import PATH, Box, Letter, argv, letters, needs
+from harness import PATH, ROOT, Box, Letter, argv, letters, needs
 from mailstores import USER, dovecot
 from typist import Terminal
+
+from pymail import mailverbs, readverbs
 
 RUSSIAN = "Отчёт о работе за неделю"
 HOSTILE = (
@@ -669,6 +671,14 @@ def test_dovecot_and_mail_on_one_maildir_keep_every_message_and_flag(
         assert all(set(each) <= set("FSa") for each in flags)
 
 
+def test_what_is_no_mailbox_is_refused_at_once(box: Box) -> None:
+    os.mkfifo(box.home / "fifo")
+    assert box.run("mail", "-e", "-f", "fifo", timeout=20).returncode == 1
+    assert box.run("mail", "-f", "fifo", timeout=20).returncode == 1
+    (box.home / "dir").mkdir()
+    assert box.run("mail", "-f", "dir").returncode == 1
+
+
 def test_two_readers_at_once_lose_nothing(inbox: Box) -> None:
     for n in range(50):
         put(inbox, f"m{n}", letter("a@x", f"n{n}", f"{n}"))
@@ -721,14 +731,27 @@ def test_an_mbox_is_kept_whole_while_mail_comes(box: Box) -> None:
     assert sorted(s for s in subjects if s.startswith("come")) == [f"come {n}" for n in range(10)]
 
 
+def test_every_command_stands_in_the_manual_and_the_help_is_true() -> None:
+    needs("mandoc")
+    page = subprocess.run(
+        ["mandoc", "-Tascii", ROOT / "man/mail.1"], capture_output=True, check=True
+    )
+    text = re.sub(".\b", "", page.stdout.decode())
+    for verb, shortest in mailverbs.VERBS.items():
+        rest = verb[len(shortest) :]
+        name = f"{shortest}[{rest}]" if rest else shortest
+        assert re.search(rf"(?<!\w){re.escape(name)}", text), verb
+    assert set(mailverbs.VERBS) == {verb for verb in readverbs._ACTIONS if verb.isalpha()}
+    for word in re.findall(r"^([a-zA-Z]{2,})[ ,]", readverbs.HELP.partition("A list:")[0], re.M):
+        assert mailverbs.command(word).verb, word
+
+
 def test_reading_is_not_loaded_by_sending(box: Box) -> None:
     code = (
         "import sys; sys.argv = ['mail', 'a']; from pymail.cli.mail import main; main(); "
         "print(*sys.modules)"
     )
     import sys
-
-    from harness import ROOT
 
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],

@@ -20,13 +20,13 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pymail import message, summary
+from pymail import message, summaries, summary
 from pymail.errors import InputError, TempError
 from pymail.folder import Change, Letter, gone
 from pymail.message import Field
+from pymail.summaries import Known
 from pymail.transport.lock import BusyError, Lock
 
-_HEAD = 1 << 16
 _SEPARATOR = re.compile(rb"(?:\A|\n\r?\n)(?=From )")
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _STATUS = frozenset((b"status", b"x-status"))
@@ -37,21 +37,13 @@ _EXTENDED = {"A": "R", "F": "F", "D": "T", "T": "D"}
 """Letters of X-Status, and those of a Maildir."""
 
 
-class _Found(NamedTuple):
-    """A message in the file: its letter, and where it begins and ends."""
-
-    letter: Letter
-    start: int
-    end: int
-
-
 class Mbox:
     """An open mbox file."""
 
     def __init__(self, path: str, cache: str = "") -> None:
         self.path = path
         self._cache = cache
-        self._known: dict[str, _Found] = {}
+        self._places: dict[str, tuple[int, int]] = {}
         self._size = 0
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
@@ -65,11 +57,17 @@ class Mbox:
     def letters(self) -> list[Letter]:
         """Return the messages, in the order of the file."""
         data = self._whole()
-        self._known = {found.letter.id: found for found in _scan(data)}
-        self._size = len(data)
-        if data.strip() and not self._known:
+        pieces = list(_pieces(data))
+        if data.strip() and not pieces:
             raise InputError(f"cannot read {self.path}: not an mbox file")
-        return [found.letter for found in self._known.values()]
+        self._size = len(data)
+        self._places.clear()
+        known = summaries.load(self._cache, self.path)
+        letters = [self._letter(piece, known.get(piece.name)) for piece in pieces]
+        if any(letter.id not in known for letter in letters):
+            fresh = {each.id: Known((0, each.size, 0), each.about) for each in letters}
+            summaries.store(self._cache, self.path, fresh)
+        return letters
 
     def arrived(self) -> list[Letter]:
         """Return what has been appended since."""
@@ -77,22 +75,19 @@ class Mbox:
             return []
         data = self._whole()
         self._size = len(data)
-        now = {found.letter.id: found for found in _scan(data)}
-        fresh = [found.letter for name, found in now.items() if name not in self._known]
-        self._known.update(now)
-        return fresh
+        fresh = [piece for piece in _pieces(data) if piece.name not in self._places]
+        return [self._letter(piece, None) for piece in fresh]
 
     def read(self, letter: Letter) -> bytes:
         """Return a message, its quoting taken back."""
-        found = self._known[letter.id]
-        data = self._piece(found)
-        if _name(data) != letter.id.partition("-")[0]:
+        piece = self._piece(*self._places[letter.id])
+        if _digest(piece, *_parts(piece)) != letter.id.partition("-")[0]:
             # Another program has put the file together anew.
-            others = [f for f in _scan(self._whole()) if f.letter.id == letter.id]
-            if not others:
+            places = [(p.start, p.end) for p in _pieces(self._whole()) if p.name == letter.id]
+            if not places:
                 raise gone(letter)
-            data = self._piece(others[0])
-        return _sent(data)
+            piece = self._piece(*places[0])
+        return _sent(piece)
 
     def where(self, _letter: Letter) -> str:
         """Return no path: a message has no file of its own."""
@@ -129,10 +124,14 @@ class Mbox:
         with open(self.path, "rb") as file:
             return file.read()
 
-    def _piece(self, found: _Found) -> bytes:
+    def _piece(self, start: int, end: int) -> bytes:
         with open(self.path, "rb") as file:
-            file.seek(found.start)
-            return file.read(found.end - found.start)
+            file.seek(start)
+            return file.read(end - start)
+
+    def _letter(self, piece: "_Piece", known: Known | None) -> Letter:
+        self._places[piece.name] = (piece.start, piece.end)
+        return _letter(piece, known)
 
 
 def _sent(piece: bytes) -> bytes:
@@ -152,53 +151,61 @@ def _without_status(head: bytes, fields: Sequence[Field]) -> bytes:
     return head
 
 
-def _scan(data: bytes) -> Iterator[_Found]:
+class _Piece(NamedTuple):
+    """A message in the file: its name, where it begins and ends, its separator and fields."""
+
+    name: str
+    start: int
+    end: int
+    separator: bytes
+    fields: list[Field]
+
+
+def _pieces(data: bytes) -> Iterator[_Piece]:
     """Yield the messages in a file.  The same text twice has names that differ at the end."""
     starts = [found.end() for found in _SEPARATOR.finditer(data)]
-    if not starts:
-        return
     times: dict[str, int] = {}
-    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(data)][: len(starts)], strict=True):
         piece = data[start:end]
-        name = _name(piece)
+        fields, body, separator = _parts(piece)
+        name = _digest(piece, fields, body, separator)
         times[name] = times.get(name, 0) + 1
-        yield _Found(_letter(piece, f"{name}-{times[name]}"), start, end)
+        yield _Piece(f"{name}-{times[name]}", start, end, separator, fields)
 
 
-def _name(piece: bytes) -> str:
+def _digest(piece: bytes, fields: list[Field], body: int, separator: bytes) -> str:
     """Return what names a message: a digest of all that reading it does not change."""
-    fields, body, rest = _parts(piece)
     kept = [f.raw for f in fields if f.name not in _OF_PROGRAMS]
-    text = b"\n".join([rest, *kept, b"", piece[body:].rstrip(b"\r\n")])
+    text = b"\n".join([separator, *kept, b"", piece[body:].rstrip(b"\r\n")])
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _parts(piece: bytes) -> tuple[list[Field], int, bytes]:
     """Return header fields, where the body starts, and the separator line."""
-    first, _, rest = piece.partition(b"\n")
-    fields, at = message.split(rest)
+    first = piece.partition(b"\n")[0]
+    # A header is far shorter than what follows it: no copy of the whole.
+    stop = piece.find(b"\n\n", len(first))
+    stop = min(len(piece) if stop < 0 else stop + 2, len(first) + message.HEADER_LIMIT)
+    fields, at = message.split(piece[len(first) + 1 : stop])
     return fields, len(first) + 1 + at, first
 
 
-def _letter(piece: bytes, name: str) -> Letter:
-    fields, _, separator = _parts(piece[:_HEAD])
-    values = summary.first(fields)
+def _letter(piece: _Piece, known: Known | None) -> Letter:
+    values = summary.first(piece.fields)
     status = values.get(b"status", b"")
+    new = b"O" not in status and b"R" not in status
+    flags = _flags(piece.fields)
+    about = known.about if known else summary.of_fields(values)
+    size = piece.end - piece.start - len(piece.separator) - 1
+    arrived = _arrived(piece.separator)
+    return Letter(piece.name, "", "".join(sorted(flags)), new, size, 0, arrived, about)
+
+
+def _flags(fields: list[Field]) -> set[str]:
+    values = summary.first(fields)
     extended = values.get(b"x-status", b"").decode("ascii", "replace")
     flags = {letter for sign, letter in _EXTENDED.items() if sign in extended}
-    flags |= {"S"} if b"R" in status else set()
-    new = b"O" not in status and b"R" not in status
-    size = len(piece.partition(b"\n")[2].removesuffix(b"\n"))
-    return Letter(
-        name,
-        "",
-        "".join(sorted(flags)),
-        new,
-        size,
-        0,
-        _arrived(separator),
-        summary.of(piece[:_HEAD].partition(b"\n")[2]),
-    )
+    return flags | ({"S"} if b"R" in values.get(b"status", b"") else set())
 
 
 def _arrived(separator: bytes) -> int:
@@ -216,25 +223,25 @@ def _changed(data: bytes, changes: Sequence[Change]) -> tuple[bytes, list[str]]:
     wanted = {change.letter.id: change for change in changes}
     out: list[bytes] = []
     at = 0
-    for found in _scan(data):
-        out.append(data[at : found.start])
-        change = wanted.pop(found.letter.id, None)
-        piece = data[found.start : found.end]
+    for piece in _pieces(data):
+        out.append(data[at : piece.start])
+        change = wanted.pop(piece.name, None)
+        text = data[piece.start : piece.end]
         if change is None:
-            out.append(piece)
+            out.append(text)
         elif not change.delete:
-            out.append(_with_flags(piece, found.letter, change))
-        at = found.end
+            out.append(_with_flags(text, _flags(piece.fields), change))
+        at = piece.end
     out.append(data[at:])
     return b"".join(out), [change.letter.id for change in wanted.values() if not change.delete]
 
 
-def _with_flags(piece: bytes, letter: Letter, change: Change) -> bytes:
+def _with_flags(piece: bytes, flags: set[str], change: Change) -> bytes:
     """Return a message with its flags as they are to be."""
     separator = piece.partition(b"\n")[0]
     if change.text:
         piece = separator + b"\n" + _quoted(change.text)
-    flags = (set(letter.flags) | set(change.add)) - set(change.remove)
+    flags = (flags | set(change.add)) - set(change.remove)
     status = b"RO" if "S" in flags else b"O"
     extended = "".join(sign for sign, each in _EXTENDED.items() if each in flags)
     fields, body, separator = _parts(piece)
