@@ -3,10 +3,12 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from harness import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -255,6 +257,38 @@ def test_a_file_that_is_locked_is_not_changed(tmp_path: Path, monkeypatch) -> No
         with pytest.raises(MailError, match="locked; nothing was changed"):
             here.commit([Change(found["a"], delete=True)])
         other.communicate(b"\n")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_change_that_was_cut_off_is_not_made_worse(tmp_path: Path) -> None:
+    path = mbox(tmp_path / "m", ("a", ""), ("b", ""))
+    here, found = opened(path)
+    before = path.read_bytes()
+    (tmp_path / "m.kept").write_bytes(b"what an earlier run has left")
+    with pytest.raises(MailError, match=r"m\.kept has its whole contents"):
+        here.commit([Change(found["a"], delete=True)])
+    assert path.read_bytes() == before
+    (tmp_path / "m.kept").unlink()
+    here.commit([Change(found["a"], delete=True)])
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    path = mbox(tmp_path / "m", ("a", ""), ("b", ""))
+    before = path.read_bytes()
+    code = (
+        "import resource, signal, sys; from pymail import folder; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); here = folder.open_folder(sys.argv[1]); "
+        "changes = [folder.Change(letter, add='SR') for letter in here.letters()]; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before)}, {len(before)})); "
+        "here.commit(changes)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert b"File too large" in done.stderr
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]
 

@@ -15,7 +15,6 @@ import email.utils
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from pymail.transport.lock import BusyError, Lock
 _SEPARATOR = re.compile(rb"(?:\A|\n\r?\n)(?=From )")
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _STATUS = frozenset((b"status", b"x-status"))
+_BLOCK = 1 << 16
 _OF_PROGRAMS = _STATUS | {b"x-uid", b"x-keywords", b"x-imap", b"x-imapbase", b"content-length"}
 """What mail programs write into a message that is the same for all that."""
 
@@ -116,8 +116,15 @@ class Mbox:
         old = _all(fd, os.fstat(fd).st_size)
         data, missing = _changed(old, changes)
         if data != old:
-            _write(fd, path, data, self._cache)
+            _write(fd, old, data, self._kept(path))
         return missing
+
+    def _kept(self, path: str) -> str:
+        """Return where a copy is kept during a change: beside the file, else in the cache."""
+        if os.access(os.path.dirname(path), os.W_OK) or not self._cache:
+            return f"{path}.kept"
+        os.makedirs(self._cache, 0o700, exist_ok=True)
+        return f"{self._cache}/{path.strip('/').replace('/', '-')[-100:]}.kept"
 
     def _whole(self) -> bytes:
         # By its name: another program may have put a new file in its place.
@@ -270,56 +277,41 @@ def _all(fd: int, size: int) -> bytes:
     return bytes(data)
 
 
-def _write(fd: int, path: str, data: bytes, cache: str) -> None:
-    """Put a new file in the place of the old one; where its directory cannot be written, in place.
+def _write(fd: int, old: bytes, data: bytes, kept: str) -> None:
+    """Put `data` in the place of `old`, in the file itself: others may have it open.
 
-    In place, what is written is kept in `cache` until it is safe, in case the machine stops.
+    A program that waits for our lock would write into a file that is no more, if a new one took
+    its place.  What is written is kept in the file `kept` until it is safe, in case the machine
+    stops.
     """
-    about = os.fstat(fd)
-    draft = f"{path}.{secrets.token_hex(4)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        new = os.open(draft, flags, 0o600)
-    except PermissionError:
-        kept = _rescue(cache, data)
-        _overwrite(fd, data)
-        if kept:
-            os.unlink(kept)
-        return
+        draft = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        text = f"{kept} has its whole contents, since a change was cut off: compare and remove it"
+        raise TempError(f"cannot change the mailbox: {text}") from None
     try:
-        with open(new, "wb") as file:
+        with open(draft, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchown(new, about.st_uid, about.st_gid)
-            os.fchmod(new, stat.S_IMODE(about.st_mode))
-            os.fsync(new)
-        os.rename(draft, path)
+            os.fsync(draft)
+        _sync(os.path.dirname(kept))
+        # What does not fit must fail before the first byte is lost.
+        if len(data) > len(old):
+            os.posix_fallocate(fd, len(old), len(data) - len(old))
     except OSError:
-        os.unlink(draft)
+        os.unlink(kept)
         raise
-    _sync(os.path.dirname(path))
+    _overwrite(fd, old, data)
+    os.unlink(kept)
 
 
-def _rescue(cache: str, data: bytes) -> str:
-    """Keep a copy of a file that is about to be overwritten; return its path, "" for none."""
-    if not cache:
-        return ""
-    os.makedirs(cache, 0o700, exist_ok=True)
-    path = f"{cache}/mbox.{secrets.token_hex(4)}"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return path
-
-
-def _overwrite(fd: int, data: bytes) -> None:
-    # What does not fit must fail before the first byte is lost.
-    os.posix_fallocate(fd, 0, max(len(data), 1))
-    view = memoryview(data)
+def _overwrite(fd: int, old: bytes, data: bytes) -> None:
     at = 0
+    while at < len(data) and data[at : at + _BLOCK] == old[at : at + _BLOCK]:
+        at += _BLOCK
+    view = memoryview(data)
     while at < len(data):
-        at += os.pwrite(fd, view[at:], at)
+        at += os.pwrite(fd, view[at : at + _BLOCK], at)
     os.ftruncate(fd, len(data))
     os.fsync(fd)
 
