@@ -5,16 +5,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pymail.errors import MailError
 
 _PATIENCE = 30
 """Seconds that a filter may take."""
-
-Program = Callable[[str, str], str]
-"""Gives the command line that a variable names, or else a default."""
 
 
 def shell(command: str, interpreter: str, stdin: bytes | None = None) -> int:

@@ -9,8 +9,8 @@ from pymail import htmltext, legible
 from pymail.message import Field
 from pymail.mime import Part
 
-FIELDS = (b"date", b"from", b"reply-to", b"to", b"cc", b"bcc", b"subject")
-"""The fields that are shown, in this order."""
+FIELDS = ("date", "from", "reply-to", "to", "cc", "bcc", "subject")
+"""The fields that are shown, unless the user chooses others."""
 
 MOST_TEXT = 1 << 24
 """Characters of a message that are shown."""
@@ -21,16 +21,14 @@ Html = Callable[[str], str]
 
 
 def message(
-    whole: Part,
-    html: Html = htmltext.text,
-    local: str = "",
-    *,
-    every_field: bool = False,
+    whole: Part, html: Html = htmltext.text, local: str = "", names: Sequence[str] | None = FIELDS
 ) -> Iterator[str]:
-    """Yield the lines of a message: its header (all of it, or what matters), and its text."""
-    chosen = whole.fields if every_field else _chosen(whole.fields)
+    """Yield the lines of a message: the fields called `names`, in this order, and its text.
+
+    None stands for every field.
+    """
     label = next((leaf.charset for leaf in whole.leaves()), "")
-    for field in chosen:
+    for field in whole.fields if names is None else _chosen(whole.fields, names):
         yield _shown(field, label, local)
     yield ""
     yield from body(whole, html, local)
@@ -42,7 +40,7 @@ def body(whole: Part, html: Html = htmltext.text, local: str = "") -> Iterator[s
     for part in shown(whole):
         if _is_header(part):
             yield "----- message -----"
-            yield from (_shown(field, "", local) for field in _chosen(part.fields))
+            yield from (_shown(field, "", local) for field in _chosen(part.fields, FIELDS))
             yield ""
             continue
         if not is_text(part):
@@ -110,8 +108,8 @@ def _is_header(part: Part) -> bool:
     return part.kind == "message/rfc822" and not part.attached and not part.body
 
 
-def _chosen(fields: Sequence[Field]) -> list[Field]:
-    return [f for name in FIELDS for f in fields if f.name == name]
+def _chosen(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:
+    return [f for name in names for f in fields if f.name == name.encode("utf-8", "replace")]
 
 
 def _shown(field: Field, label: str, local: str) -> str:

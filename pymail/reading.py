@@ -180,8 +180,14 @@ class Reading:
     def lines(self, number: int, *, every_field: bool = False) -> list[str]:
         """Return a message as it is shown."""
         part = mime.parse(self.data(number))
-        made = display.message(part, self.html, self.user.local, every_field=every_field)
-        return list(made)
+        names = None if every_field else self.fields
+        return list(display.message(part, self.html, self.user.local, names))
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the header fields that are shown (`retain`, `ignore`)."""
+        rc = self.user.mailrc
+        return [*dict.fromkeys(rc.retained)] or [n for n in display.FIELDS if n not in rc.ignored]
 
     def html(self, text: str) -> str:
         """Return HTML as text: by the filter of `html_filter`, else by our own."""
@@ -205,7 +211,7 @@ class Reading:
         """Take in what has come meanwhile, and tell of it."""
         try:
             fresh = self.folder.arrived()
-        except OSError:
+        except (OSError, MailError):
             return  # what is wrong with the mailbox is said when it is used
         if fresh:
             self.entries += [Entry(letter, set(letter.flags)) for letter in fresh]

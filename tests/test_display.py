@@ -13,8 +13,8 @@ from pymail import attachments, display, htmltext, legible, mime, summary
 TEXT = "Привет, это обычное письмо о погоде и работе.\nЕщё строка.\n"
 
 
-def shown(data: bytes, **how: bool) -> str:
-    return "\n".join(display.message(mime.parse(data), **how))
+def shown(data: bytes) -> str:
+    return "\n".join(display.message(mime.parse(data)))
 
 
 # --- character sets --------------------------------------------------------------------------
@@ -174,8 +174,8 @@ PIECES = st.sampled_from(
 def test_any_bytes_are_shown_and_nothing_steers_the_terminal(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
     part = mime.parse(data)
-    for how in (True, False):
-        assert all(line.isprintable() for line in display.message(part, every_field=how))
+    for names in (None, display.FIELDS):
+        assert all(line.isprintable() for line in display.message(part, names=names))
     for leaf in part.leaves():
         assert re.fullmatch(r"[^/\0]{1,255}", attachments.name(leaf))
 

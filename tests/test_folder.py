@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -243,22 +247,51 @@ def test_a_message_that_another_program_moved_in_the_file_is_found(tmp_path: Pat
     assert list(opened(path)[1]) == ["other"]
 
 
+LOCKED = """
+import fcntl, sys
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+input()
+file.write(sys.argv[2])
+"""
+
+
+@contextmanager
+def locked(path: Path, text: str = "") -> Iterator[None]:
+    """Have another program lock a file, and write into it in the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED, path, text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        yield
+        other.communicate(b"\n")
+
+
 def test_a_file_that_is_locked_is_not_changed(tmp_path: Path, monkeypatch) -> None:
     path = mbox(tmp_path / "m", ("a", ""))
     here, found = opened(path)
     before = path.read_bytes()
     monkeypatch.setattr("pymail.transport.lock.LOCK_WAIT", 0.2)
-    code = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.lockf(f,fcntl.LOCK_EX); "
-    code += "print(flush=True); input()"
-    with subprocess.Popen(
-        ["python3", "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        other.stdout.readline()
+    monkeypatch.setattr("pymail.folder.mbox.LOCK_WAIT", 0.2)
+    with locked(path):
         with pytest.raises(MailError, match="locked; nothing was changed"):
             here.commit([Change(found["a"], delete=True)])
-        other.communicate(b"\n")
+        with pytest.raises(MailError, match="another program has locked it"):
+            here.read(found["a"])
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_file_is_read_when_nobody_writes_to_it(tmp_path: Path) -> None:
+    path = mbox(tmp_path / "m", ("a", ""))
+    with ThreadPoolExecutor() as pool:
+        with locked(path, "From b@y"):
+            reading = pool.submit(opened, path)
+            time.sleep(0.3)
+            assert not reading.done()
+        assert list(reading.result(30)[1]) == ["a"]
+    assert path.read_bytes().startswith(b"From b@y")
 
 
 def test_a_change_that_was_cut_off_is_not_made_worse(tmp_path: Path) -> None:

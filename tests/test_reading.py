@@ -131,6 +131,14 @@ def test_the_whole_header_is_shown_when_asked_for(box: Box) -> None:
     assert "X-Odd" in said(box, "Type 1", "x")
 
 
+def test_fields_may_be_chosen(box: Box) -> None:
+    put(box, "a", letter("a@x", "s", "b", "X-Odd: yes", "To: t"))
+    assert "Message 1:\nFrom: a@x\nSubject: s\n\nb\n" in said(box, "ignore To", "p", "x")
+    out = said(box, "discard from", "retain X-Odd subject х", "p", "Type", "x")
+    assert "Message 1:\nX-Odd: yes\nSubject: s\n\nb\n" in out
+    assert "\nFrom: a@x\nSubject: s\nX-Odd: yes\n" in out
+
+
 def test_plus_and_minus_go_on_and_back(session) -> None:
     out = session("+", "-", "-2", "+", "x")
     assert re.findall(r"body \w+", out) == ["body four", "body three", "body one", "body two"]

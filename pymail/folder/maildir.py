@@ -100,7 +100,8 @@ class Maildir:
             todo = [change for change in todo if not self._try(change, found, troubles)]
             if not todo:
                 break
-        troubles += [f"message {c.letter.id} is renamed all the time by others" for c in todo]
+        why = "another program renames it, or has taken its name"
+        troubles += [f"message {c.letter.id} cannot be changed: {why}" for c in todo]
         self._sync("cur")
         self._sync("new")
         return troubles

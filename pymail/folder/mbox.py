@@ -1,40 +1,24 @@
 """An mbox file, beside other programs that work on it.
 
-    From SENDER DATE     at the beginning, or behind an empty line
-    header               Status has R for read and O for "not new", X-Status A replied, F flagged,
-                         D trashed, T draft
-                         an empty line
-    body                 "From " behind ">"s has one ">" too many
-
 It is written under the locks that every mail program of Debian takes.  A message is found again
 by what it says, whatever was put before it or behind it meanwhile.
 """
 
-import contextlib
-import email.utils
-import hashlib
+import errno
+import fcntl
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Sequence
 
-from pymail import message, summaries, summary
+from pymail import summaries
 from pymail.errors import InputError, TempError
-from pymail.folder import Change, Letter, gone
-from pymail.message import Field
+from pymail.folder import Change, Letter, gone, mboxfile
+from pymail.folder.mboxfile import Piece
 from pymail.summaries import Known
-from pymail.transport.lock import BusyError, Lock
+from pymail.transport.lock import LOCK_WAIT, BusyError, Lock
 
-_SEPARATOR = re.compile(rb"(?:\A|\n\r?\n)(?=From )")
-_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
-_STATUS = frozenset((b"status", b"x-status"))
 _BLOCK = 1 << 16
-_OF_PROGRAMS = _STATUS | {b"x-uid", b"x-keywords", b"x-imap", b"x-imapbase", b"content-length"}
-"""What mail programs write into a message that is the same for all that."""
-
-_EXTENDED = {"A": "R", "F": "F", "D": "T", "T": "D"}
-"""Letters of X-Status, and those of a Maildir."""
 
 
 class Mbox:
@@ -45,19 +29,16 @@ class Mbox:
         self._cache = cache
         self._places: dict[str, tuple[int, int]] = {}
         self._size = 0
-        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            os.close(self._fd)
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"cannot read {path}: neither a Maildir nor a file")
 
     def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
+        """Let go of nothing: the file is open only while it is read or written."""
 
     def letters(self) -> list[Letter]:
         """Return the messages, in the order of the file."""
         data = self._whole()
-        pieces = list(_pieces(data))
+        pieces = list(mboxfile.pieces(data))
         if data.strip() and not pieces:
             raise InputError(f"cannot read {self.path}: not an mbox file")
         self._size = len(data)
@@ -75,19 +56,19 @@ class Mbox:
             return []
         data = self._whole()
         self._size = len(data)
-        fresh = [piece for piece in _pieces(data) if piece.name not in self._places]
+        fresh = [piece for piece in mboxfile.pieces(data) if piece.name not in self._places]
         return [self._letter(piece, None) for piece in fresh]
 
     def read(self, letter: Letter) -> bytes:
         """Return a message, its quoting taken back."""
         piece = self._piece(*self._places[letter.id])
-        if _digest(piece, *_parts(piece)) != letter.id.partition("-")[0]:
+        if mboxfile.name(piece) != letter.id.partition("-")[0]:
             # Another program has put the file together anew.
-            places = [(p.start, p.end) for p in _pieces(self._whole()) if p.name == letter.id]
-            if not places:
+            there = [each for each in mboxfile.pieces(self._whole()) if each.name == letter.id]
+            if not there:
                 raise gone(letter)
-            piece = self._piece(*places[0])
-        return _sent(piece)
+            piece = self._piece(there[0].start, there[0].end)
+        return mboxfile.sent(piece)
 
     def where(self, _letter: Letter) -> str:
         """Return no path: a message has no file of its own."""
@@ -114,7 +95,7 @@ class Mbox:
         if not os.path.samestat(os.fstat(fd), os.stat(path)):
             raise BusyError("the file was exchanged meanwhile")
         old = _all(fd, os.fstat(fd).st_size)
-        data, missing = _changed(old, changes)
+        data, missing = mboxfile.changed(old, changes)
         if data != old:
             _write(fd, old, data, self._kept(path))
         return missing
@@ -127,147 +108,37 @@ class Mbox:
         return f"{self._cache}/{path.strip('/').replace('/', '-')[-100:]}.kept"
 
     def _whole(self) -> bytes:
-        # By its name: another program may have put a new file in its place.
-        with open(self.path, "rb") as file:
-            return file.read()
+        return self._piece(0, -1)
 
     def _piece(self, start: int, end: int) -> bytes:
+        """Return what is between two places, while nobody writes; an `end` of -1 is that of all.
+
+        The file is opened by its name: another program may have put a new one in its place.
+        """
         with open(self.path, "rb") as file:
+            _share(file.fileno(), self.path)
             file.seek(start)
-            return file.read(end - start)
+            return file.read(end - start if end >= 0 else -1)
 
-    def _letter(self, piece: "_Piece", known: Known | None) -> Letter:
+    def _letter(self, piece: Piece, known: Known | None) -> Letter:
         self._places[piece.name] = (piece.start, piece.end)
-        return _letter(piece, known)
+        return mboxfile.letter(piece, known)
 
 
-def _sent(piece: bytes) -> bytes:
-    """Return a message as it was before it came into the file."""
-    fields, body, separator = _parts(piece)
-    head = _without_status(piece[len(separator) : body], fields)[1:]
-    text = _QUOTED.sub(rb"\1", piece[body:])
-    end = next((e for e in (b"\r\n", b"\n") if text.endswith(e + e)), b"")
-    return head + text.removesuffix(end)
-
-
-def _without_status(head: bytes, fields: Sequence[Field]) -> bytes:
-    """Return a header that begins with a line end, without the fields of _STATUS."""
-    for field in fields:
-        if field.name in _STATUS:
-            head = head.replace(b"\n" + field.raw + b"\n", b"\n", 1)
-    return head
-
-
-class _Piece(NamedTuple):
-    """A message in the file: its name, where it begins and ends, its separator and fields."""
-
-    name: str
-    start: int
-    end: int
-    separator: bytes
-    fields: list[Field]
-
-
-def _pieces(data: bytes) -> Iterator[_Piece]:
-    """Yield the messages in a file.  The same text twice has names that differ at the end."""
-    starts = [found.end() for found in _SEPARATOR.finditer(data)]
-    times: dict[str, int] = {}
-    for start, end in zip(starts, [*starts[1:], len(data)][: len(starts)], strict=True):
-        piece = data[start:end]
-        fields, body, separator = _parts(piece)
-        name = _digest(piece, fields, body, separator)
-        times[name] = times.get(name, 0) + 1
-        yield _Piece(f"{name}-{times[name]}", start, end, separator, fields)
-
-
-def _digest(piece: bytes, fields: list[Field], body: int, separator: bytes) -> str:
-    """Return what names a message: a digest of all that reading it does not change."""
-    kept = [f.raw for f in fields if f.name not in _OF_PROGRAMS]
-    text = b"\n".join([separator, *kept, b"", piece[body:].rstrip(b"\r\n")])
-    return hashlib.blake2b(text, digest_size=12).hexdigest()
-
-
-def _parts(piece: bytes) -> tuple[list[Field], int, bytes]:
-    """Return header fields, where the body starts, and the separator line."""
-    first = piece.partition(b"\n")[0]
-    # A header is far shorter than what follows it: no copy of the whole.
-    stop = piece.find(b"\n\n", len(first))
-    stop = min(len(piece) if stop < 0 else stop + 2, len(first) + message.HEADER_LIMIT)
-    fields, at = message.split(piece[len(first) + 1 : stop])
-    return fields, len(first) + 1 + at, first
-
-
-def _letter(piece: _Piece, known: Known | None) -> Letter:
-    values = summary.first(piece.fields)
-    status = values.get(b"status", b"")
-    new = b"O" not in status and b"R" not in status
-    flags = _flags(piece.fields)
-    about = known.about if known else summary.of_fields(values)
-    size = piece.end - piece.start - len(piece.separator) - 1
-    arrived = _arrived(piece.separator)
-    return Letter(piece.name, "", "".join(sorted(flags)), new, size, 0, arrived, about)
-
-
-def _flags(fields: list[Field]) -> set[str]:
-    values = summary.first(fields)
-    extended = values.get(b"x-status", b"").decode("ascii", "replace")
-    flags = {letter for sign, letter in _EXTENDED.items() if sign in extended}
-    return flags | ({"S"} if b"R" in values.get(b"status", b"") else set())
-
-
-def _arrived(separator: bytes) -> int:
-    """Return the time in a separator line, 0 where it has none."""
-    words = separator.decode("ascii", "replace").split()[-5:]
-    with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
-        day, month, number, clock, year = words
-        parsed = email.utils.parsedate_tz(f"{day}, {number} {month} {year} {clock} +0000")
-        return max(int(email.utils.mktime_tz(parsed)), 0) if parsed else 0
-    return 0
-
-
-def _changed(data: bytes, changes: Sequence[Change]) -> tuple[bytes, list[str]]:
-    """Return the file with changes made, and the names of messages that were not found."""
-    wanted = {change.letter.id: change for change in changes}
-    out: list[bytes] = []
-    at = 0
-    for piece in _pieces(data):
-        out.append(data[at : piece.start])
-        change = wanted.pop(piece.name, None)
-        text = data[piece.start : piece.end]
-        if change is None:
-            out.append(text)
-        elif not change.delete:
-            out.append(_with_flags(text, _flags(piece.fields), change))
-        at = piece.end
-    out.append(data[at:])
-    return b"".join(out), [change.letter.id for change in wanted.values() if not change.delete]
-
-
-def _with_flags(piece: bytes, flags: set[str], change: Change) -> bytes:
-    """Return a message with its flags as they are to be."""
-    separator = piece.partition(b"\n")[0]
-    if change.text:
-        piece = separator + b"\n" + _quoted(change.text)
-    flags = (flags | set(change.add)) - set(change.remove)
-    status = b"RO" if "S" in flags else b"O"
-    extended = "".join(sign for sign, each in _EXTENDED.items() if each in flags)
-    fields, body, separator = _parts(piece)
-    old = {f.name: f.value.strip() for f in reversed(fields) if f.name in _STATUS}
-    if not change.text and old == _wanted(status, extended):
-        return piece
-    gap = b"\n" if piece[body - 2 : body] == b"\n\n" else b""
-    head = _without_status(piece[len(separator) : body - len(gap)], fields)
-    lines = [b"%s: %s\n" % (name.title(), v) for name, v in _wanted(status, extended).items()]
-    return separator + head + b"".join(lines) + gap + piece[body:]
-
-
-def _wanted(status: bytes, extended: str) -> dict[bytes, bytes]:
-    return {b"status": status, **({b"x-status": extended.encode()} if extended else {})}
-
-
-def _quoted(text: bytes) -> bytes:
-    text = re.sub(rb"^(>*From )", rb">\1", text.replace(b"\r\n", b"\n"), flags=re.MULTILINE)
-    return text.rstrip(b"\n") + b"\n\n"
+def _share(fd: int, path: str) -> None:
+    """Wait until nobody has locked the file to write; who holds it too long is told."""
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EAGAIN}:
+                return  # NFS without a lock daemon
+            if time.monotonic() > deadline:
+                raise TempError(f"cannot read {path}: another program has locked it") from None
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _all(fd: int, size: int) -> bytes:
