@@ -32,11 +32,8 @@ def output(command: str, interpreter: str, stdin: bytes) -> tuple[bytes, int]:
 
 def page(text: bytes, pager: str) -> None:
     """Show a text through a pager; one that is left early is no error."""
-    with _interrupts(), subprocess.Popen(["/bin/sh", "-c", pager], stdin=subprocess.PIPE) as child:
-        try:
-            child.communicate(text)
-        except BrokenPipeError:
-            child.wait()
+    with _interrupts():
+        subprocess.run(["/bin/sh", "-c", pager], input=text, check=False)
 
 
 def default_pager() -> str:

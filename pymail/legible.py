@@ -128,9 +128,12 @@ def _content(kind: str, encoded: str) -> bytes:
 
 def _codec(label: str) -> str:
     """Return Python's name of a character set of mail, "" for none."""
+    name = ""
     try:
         name = codecs.lookup(label.strip("\"' ").lower()).name
-        b"".decode(name)  # some codecs are none of text
+        b"xxxx".decode(name)  # some codecs, such as quopri, are none of text
+    except UnicodeDecodeError:
+        return name  # a codec of text, for which these are no characters
     except (LookupError, ValueError):
         return ""
     return "" if name in _NO_CHARSET else name

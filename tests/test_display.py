@@ -41,7 +41,8 @@ def test_a_damaged_text_is_read_in_the_set_that_it_is_in() -> None:
     damaged = TEXT.encode()[:-5] + b"\xd0"
     assert legible.text(damaged).startswith("Привет, это")
     assert legible.text("日本語です".encode("euc-jp")[:-1], "euc-jp").startswith("日本語で")
-    assert legible.text(b"abc\xff", "punycode") == "abcÿ"
+    for label in ("punycode", "quopri", "hex", "rot13", "zlib", "undefined", "x\xff"):
+        assert legible.text(b"abc\xff", label) == "abcÿ"
     assert legible.text(b"abc\xff", "no\0set") == "abcÿ"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -309,21 +309,34 @@ def test_a_change_that_was_cut_off_is_not_made_worse(tmp_path: Path) -> None:
 
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     path = mbox(tmp_path / "m", ("a", ""), ("b", ""))
+    here, found = opened(path)
     before = path.read_bytes()
-    code = (
-        "import resource, signal, sys; from pymail import folder; "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); here = folder.open_folder(sys.argv[1]); "
-        "changes = [folder.Change(letter, add='SR') for letter in here.letters()]; "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before)}, {len(before)})); "
-        "here.commit(changes)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, cwd=ROOT, check=False
-    )
-    assert done.returncode == 1
-    assert b"File too large" in done.stderr
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            here.commit([Change(letter, add="SR") for letter in found.values()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_file_that_others_exchange_or_remove_is_not_changed(tmp_path: Path) -> None:
+    path = mbox(tmp_path / "m", ("a", ""))
+    here, found = opened(path)
+    other = mbox(tmp_path / "other", ("a", ""), ("z", ""))
+    with ThreadPoolExecutor() as pool:
+        with locked(path):
+            changing = pool.submit(here.commit, [Change(found["a"], delete=True)])
+            time.sleep(0.3)
+            other.rename(path)
+        with pytest.raises(MailError, match="exchanged meanwhile; nothing was changed"):
+            changing.result(30)
+    assert set(opened(path)[1]) == {"a", "z"}
+    path.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        here.commit([Change(found["a"], delete=True)])
 
 
 def test_a_file_in_a_directory_that_is_not_ours_is_changed_in_place(machine) -> None:

@@ -13,7 +13,8 @@ from harness import PATH, ROOT, Box, Letter, argv, letters, needs
 from mailstores import USER, dovecot
 from typist import Terminal
 
-from pymail import mailverbs, readverbs
+from pymail import console, mailverbs, readverbs
+from pymail.errors import MailError
 
 RUSSIAN = "Отчёт о работе за неделю"
 HOSTILE = (
@@ -174,6 +175,19 @@ def test_long_mail_goes_through_the_pager(inbox: Box, session) -> None:
     assert "BODY one" in out
     assert "SUBJECT: FIRST" in out
     out = session("p 5", "p 1", "x", PAGER="true")
+    assert "body one" in out
+
+
+def test_the_pager_is_less_where_nothing_names_one_and_may_be_left_early(
+    inbox: Box, session
+) -> None:
+    put(inbox, "e", letter("l@x", "long", "\n".join(f"line {n} {'x' * 70}" for n in range(3000))))
+    assert "LINE" not in session("p 5", "p 1", "x", PAGER="head -1")
+    (inbox.home / "less").write_text("#!/bin/sh\nsed 's/^line/LESS/;9q'\n")
+    (inbox.home / "less").chmod(0o755)
+    out = session("p 5", "p 1", "x", PAGER="", PATH=f"{inbox.home}:{PATH}")
+    assert "LESS 0" in out
+    assert "LESS 9" not in out
     assert "body one" in out
 
 
@@ -579,6 +593,12 @@ def test_html_goes_through_the_filter_of_the_user(box: Box) -> None:
     out = said(box, "set html_filter=false", "p", "x")
     assert "false: exit status 1; shown without it\n" in out
     assert "\nДа\n" in out
+
+
+def test_a_filter_that_does_not_end_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr("pymail.console._PATIENCE", 0.2)
+    with pytest.raises(MailError, match="sleep 9: no end after"):
+        console.filtered("<p>", "sleep 9")
 
 
 def test_a_terminal_in_koi8_gets_koi8(box: Box) -> None:
