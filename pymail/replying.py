@@ -86,11 +86,16 @@ def _boxes(fields: Sequence[Field], name: bytes) -> list[Mailbox]:
         if field.name != name:
             continue
         text = legible.text(b" ".join(field.value[:_FIELD].split()), label)
-        try:
-            boxes = recipients.resolve(text, Book())
-        except DataError:
-            continue
-        for box in boxes:
+        for box in _addresses(text):
             shown = legible.line(legible.encoded_words(box.name)).strip()
             found.append(Mailbox(shown, box.address))
     return found
+
+
+def _addresses(text: str) -> list[Mailbox]:
+    """Return the addresses of a list; where one is none, those that can be told from it."""
+    try:
+        return recipients.resolve(text, Book())
+    except DataError:
+        pieces = text.split(",")
+        return [box for piece in pieces for box in _addresses(piece)] if len(pieces) > 1 else []

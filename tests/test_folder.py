@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -322,6 +322,15 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["m"]
 
 
+def is_open(path: Path) -> bool:
+    """Say whether this process has a file open."""
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # closed again
+            if os.readlink(f"/proc/self/fd/{fd}") == str(path):
+                return True
+    return False
+
+
 def test_a_file_that_others_exchange_or_remove_is_not_changed(tmp_path: Path) -> None:
     path = mbox(tmp_path / "m", ("a", ""))
     here, found = opened(path)
@@ -329,7 +338,8 @@ def test_a_file_that_others_exchange_or_remove_is_not_changed(tmp_path: Path) ->
     with ThreadPoolExecutor() as pool:
         with locked(path):
             changing = pool.submit(here.commit, [Change(found["a"], delete=True)])
-            time.sleep(0.3)
+            while not is_open(path):
+                time.sleep(0.05)
             other.rename(path)
         with pytest.raises(MailError, match="exchanged meanwhile; nothing was changed"):
             changing.result(30)

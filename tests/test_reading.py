@@ -104,9 +104,9 @@ def said(box: Box, *lines: str, args: tuple[str, ...] = ()) -> str:
 def test_the_listing_begins_at_the_first_new_message(inbox: Box, session) -> None:
     out = session("x")
     assert '"' + f'{inbox.home}/Maildir/": 4 messages, 2 new, 1 unread\n' in out
-    rows = [line[:5] + line.split()[-1] for line in out.splitlines()[1:5]]
-    assert rows == ["     1first"[:5] + "first", " O   thing", ">N   third", " N   thing"]
-    assert "-N" in session("x", args=("-N",)) or "messages" not in session("x", args=("-N",))
+    rows = [(line[:2], line.split()[-1]) for line in out.splitlines()[1:5]]
+    assert rows == [("  ", "first"), (" O", "thing"), (">N", "third"), (" N", "thing")]
+    assert "messages" not in session("x", args=("-N",))
     assert "messages" not in session("x", args=("-S", "noheader"))
 
 
@@ -148,10 +148,9 @@ def test_plus_and_minus_go_on_and_back(session) -> None:
 
 def test_h_f_and_z_list(inbox: Box, session) -> None:
     out = session("set screen=2", "h 1", "z", "z", "z-", "f :n", "from *", "=", "x")
-    blocks = [re.findall(r"^.. +(\d) ", block, re.MULTILINE) for block in out.split("? ")[1:]]
-    assert (
-        blocks == [[], ["1", "2"], ["3", "4"], [], ["1", "2"], ["3", "4"], list("1234"), [], []][:9]
-    )
+    blocks = [re.findall(r"^.. +(\d) ", block, re.MULTILINE) for block in out.split("? ")]
+    pages = [[], ["1", "2"], ["3", "4"], [], ["1", "2"], ["3", "4"], list("1234")]
+    assert blocks[1:9] == [*pages, []], out
     assert "on the last page" in out
 
 
@@ -526,7 +525,7 @@ def test_m_writes_and_forward_passes_on(inbox: Box, session) -> None:
 
 def test_an_answer_goes_round_the_addresses_of_the_user(inbox: Box) -> None:
     (inbox.home / "rc").write_text("alternates me@work\n")
-    to = "To: me@work, odd@x, me@home, list@x"
+    to = "To: me@work, odd@x, |touch x, bad@@x, me@home, list@x"
     put(inbox, "e", letter("eve@x", "s", "q", to, "Cc: ,,;broken <a"))
     args = ("-S", "from=Me <me@home>", "-S", "noask")
     out = said(inbox, "source rc", "alternates |bad", "r 5", "x", ".", "x", args=args)
