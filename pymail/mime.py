@@ -174,10 +174,7 @@ def _kind(fields: list[Field], default: str) -> _Kind:
 
 
 def _parameter(made: email.message.Message, name: str) -> str:
-    try:
-        value = made.get_param(name, "")
-    except (ValueError, LookupError, IndexError):
-        return ""  # RFC 2231 sections that nobody can put together
+    value = made.get_param(name, "")
     if isinstance(value, tuple):
         value = value[2] or ""
     return email.utils.unquote(str(value or ""))
@@ -186,5 +183,5 @@ def _parameter(made: email.message.Message, name: str) -> str:
 def _name(made: email.message.Message) -> str:
     try:
         return made.get_filename("") or ""
-    except (ValueError, LookupError, IndexError, TypeError):
-        return ""  # the same
+    except ValueError:
+        return ""  # RFC 2231 with a NUL in the name of the character set

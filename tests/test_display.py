@@ -131,6 +131,44 @@ def test_a_message_within_is_shown_with_its_header() -> None:
     assert [p.number for p in mime.parse(outer.as_bytes()).leaves()] == ["1", "2.1"]
 
 
+PARAMETERS = st.lists(
+    st.sampled_from(
+        [b"charset", b"boundary", b"name", b"filename", b"*", b"0", b"1", b"*=", b"=", b"''", b"'",
+         b"utf-8", b"%d0", b"%", b'"', b";", b" ", b"\0", b"\xff", b"multipart/mixed",
+         b"\\", b"\n "]
+    ),
+    max_size=25,
+).map(b"".join)  # fmt: skip
+
+
+@given(PARAMETERS, PARAMETERS)
+def test_any_parameters_are_understood(kind: bytes, disposition: bytes) -> None:
+    fields = b"Content-Type: " + kind + b"\nContent-Disposition: attachment;" + disposition
+    part = mime.parse(fields + b"\n\n--x\n\ny")
+    assert all(line.isprintable() for line in display.body(part))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("filename*=utf-8''%D0%B4.txt", "д.txt"),
+        ("filename*0*=utf-8''%D0%B4; filename*1=.txt", "д.txt"),
+        ('filename="=?utf-8?b?0LQ=?=.txt"', "д.txt"),
+        ("filename*=x\0y''z", ""),
+        ("filename=plain", "plain"),
+    ],
+)
+def test_a_name_is_read_in_every_form(given: str, name: str) -> None:
+    part = mime.parse(f"Content-Disposition: attachment; {given}\n\nx".encode())
+    assert part.name == name
+
+
+def test_a_boundary_may_be_encoded_and_a_part_quoted_printable() -> None:
+    head = b"Content-Type: multipart/mixed; boundary*=us-ascii''b\n\n--b\n"
+    qp = b"Content-Transfer-Encoding: Quoted-Printable\n\nsoft=\n line =D0=B4=zz\n--b--\n"
+    assert shown(head + qp) == "\nsoft line д=zz"
+
+
 def test_parts_that_nobody_closed_or_named_are_shown_all_the_same() -> None:
     data = b"Content-Type: multipart/mixed; boundary=b\n\npreamble\n--b\n\none\n--b\n\ntwo\n"
     assert shown(data) == "\none\ntwo"
