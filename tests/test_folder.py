@@ -143,6 +143,18 @@ def test_a_message_that_was_renamed_is_found_and_keeps_the_flags_of_others(tmp_p
     assert names(place) == {"cur/a:2,FS", "cur/b:2,FRTa", "cur/c:2,"}
 
 
+def test_a_message_that_others_rename_is_rewritten_once(tmp_path: Path) -> None:
+    place = maildir(tmp_path / "m", cur_a="S")
+    here, found = opened(place)
+    (place / "cur/a:2,S").rename(place / "cur/a:2,RS")
+    assert here.commit([Change(found["a"], add="F", text=message("new"))]) == []
+    (name,) = names(place)
+    assert name.endswith(":2,FRS")
+    assert (place / name).read_bytes() == message("new")
+    assert (place / name).stat().st_mtime == 1
+    assert os.listdir(place / "tmp") == []
+
+
 def test_only_the_message_that_was_shown_is_deleted(tmp_path: Path) -> None:
     place = maildir(tmp_path / "m", cur_a="S", cur_b="S")
     here, found = opened(place)

@@ -88,7 +88,7 @@ class Maildir:
     def commit(self, changes: Sequence[Change]) -> list[str]:
         """Rename and remove files; each is looked for where it is by now."""
         troubles: list[str] = []
-        todo = list(changes)
+        todo = [self._rewritten(c) if c.text and not c.delete else c for c in changes]
         absent: dict[str, int] = {}
         for _ in range(_TRIES):
             found = self._scan()
@@ -224,8 +224,6 @@ class Maildir:
                 troubles.append(f"message {change.letter.id} is another one by now; left alone")
             elif change.delete:
                 os.unlink(place, dir_fd=self._root)
-            elif change.text:
-                self._replace(place, change)
             else:
                 return self._rename(place, self._target(place, change))
         except FileNotFoundError:
@@ -246,22 +244,26 @@ class Maildir:
         os.rename(place, target, src_dir_fd=self._root, dst_dir_fd=self._root)
         return True
 
-    def _replace(self, place: str, change: Change) -> None:
-        """Put a new file, durable, in the place of one; it has a name of its own."""
+    def _rewritten(self, change: Change) -> Change:
+        """Write the new text of a message, durable and under a name of its own.
+
+        Return what is left to do: to remove the old one.
+        """
         name = f"{int(time.time())}.{secrets.token_hex(8)}.{os.uname().nodename.replace('/', '_')}"
-        old = os.stat(place, dir_fd=self._root, follow_symlinks=False)
+        owner = os.stat("cur", dir_fd=self._root)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(f"tmp/{name}", flags, 0o600, dir_fd=self._root), "wb") as file:
             file.write(change.text)
             file.flush()
-            if old.st_uid != os.geteuid():
-                os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            os.utime(file.fileno(), ns=(old.st_atime_ns, old.st_mtime_ns))
+            if owner.st_uid != os.geteuid():
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.utime(file.fileno(), (change.letter.arrived, change.letter.arrived))
             os.fsync(file.fileno())
-        target = self._target(f"cur/{name}:2,{place.partition(':2,')[2]}", change)
+        places = self._scan().get(change.letter.id, [change.letter.place])
+        target = self._target(f"cur/{name}:2,{places[0].partition(':2,')[2]}", change)
         os.rename(f"tmp/{name}", target, src_dir_fd=self._root, dst_dir_fd=self._root)
         self._sync("cur")
-        os.unlink(place, dir_fd=self._root)
+        return Change(change.letter, delete=True)
 
     def _sync(self, folder: str) -> None:
         try:
