@@ -31,8 +31,12 @@ HELP = """\
 ~< file      the same                         ~: command       set, unset, alias
 ~d           read dead.letter in              ~w file          write the text to a file
 ~a ~A        insert $sign, $Sign              ~i name          insert a variable
+~m list      insert messages, indented        ~f list          the same, not indented
 ~?           this help
 """
+
+Quote = Callable[[str, str], bytes]
+"""Gives the messages of a message list as text, each line behind an indentation."""
 
 _LISTS = (("To", "to"), ("Cc", "cc"), ("Bcc", "bcc"))
 
@@ -47,6 +51,7 @@ class Writing:
     book: Book
     env: Mapping[str, str]
     text: bytearray = field(default_factory=bytearray)
+    quote: Quote | None = None
 
     @property
     def escape(self) -> str:
@@ -121,6 +126,20 @@ def _insert(writing: Writing, data: bytes, name: str) -> None:
     data += b"" if data.endswith(b"\n") or not data else b"\n"
     writing.text += data
     writing.screen.say(f'"{name}" {data.count(10)}/{len(data)}')
+
+
+def _quoted(writing: Writing, argument: str) -> None:
+    _letters(writing, argument, writing.mailrc.variables.get("indentprefix", "\t"))
+
+
+def _forwarded(writing: Writing, argument: str) -> None:
+    _letters(writing, argument, "")
+
+
+def _letters(writing: Writing, argument: str, prefix: str) -> None:
+    if writing.quote is None:
+        raise MailError("no messages are being read")
+    _insert(writing, writing.quote(argument, prefix), argument or "message")
 
 
 def _write(writing: Writing, argument: str) -> None:
@@ -251,5 +270,7 @@ _ACTIONS: dict[str, Callable[[Writing, str], None]] = {
     "a": lambda writing, _: _variable(writing, "sign"),
     "A": lambda writing, _: _variable(writing, "Sign"),
     "i": _variable,
+    "m": _quoted,
+    "f": _forwarded,
     "?": _help,
 }

@@ -16,7 +16,8 @@ usage: mail [-dEFIintv~] [-s subject] [-c list] [-b list] [-r sender]
             [-a header|file] [-A file] [-q file] [-M type] [-S variable[=value]]
             [--] recipient ...
        mail -t [option ...] [recipient ...]
-       mail -e | -H [-N] [-f [file] | -u user]
+       mail [-NRn] [-S variable[=value]] [-f [file] | -u user]
+       mail -e | -H [-f [file] | -u user]
        mail --help | --version
 """
 

@@ -1,24 +1,29 @@
 """~/.mailrc: the variables and aliases of mail.
 
 The file has one command a line; a backslash at the end of a line continues it, "#" begins a
-comment.  Known are `set`, `unset`, `alias` (also `group`), `unalias`, `source` and
-`if ... else ... endif`, and their abbreviations.  Everything else is for other programs that
-read the file, and is passed over.
+comment.  Known are `set`, `unset`, `alias` (also `group`), `unalias`, `alternates`, `ignore`
+(also `discard`), `retain`, `source` and `if ... else ... endif`, and their abbreviations.
+Everything else is for other programs that read the file, and is passed over.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pymail import charset
 
 _COMMANDS = {
     "alias": 1,
+    "alternates": 3,
     "group": 1,
     "set": 2,
     "unset": 3,
     "unalias": 4,
+    "discard": 2,
+    "ignore": 2,
+    "retain": 3,
     "source": 2,
     "if": 1,
     "else": 2,
@@ -41,14 +46,22 @@ class Mailrc:
 
     home      what "~" stands for
     terminal  what `if terminal` asks
+    sends     what `if send` asks; else mail is read
     local     the codec of the locale, for text that is not UTF-8
+    others    addresses that are the user's too (`alternates`)
+    ignored   names of header fields that are not shown, in lower case
+    retained  those that alone are shown, where there are any
     """
 
     home: str
     terminal: bool = False
+    sends: bool = True
     local: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, list[str]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    ignored: set[str] = field(default_factory=set)
+    retained: list[str] = field(default_factory=list)
 
     def read(self, path: str, depth: int = 0) -> None:
         """Obey the commands of a file.  Raise OSError where it cannot be read."""
@@ -96,23 +109,32 @@ class Mailrc:
     def _holds(self, args: list[str]) -> bool | None:
         """Say whether the condition of an `if` holds; None for one that is not known."""
         word = args[0].lower() if args else "?"
-        known = {"send": True, "receive": False, "terminal": self.terminal}
+        known = {"send": self.sends, "receive": not self.sends, "terminal": self.terminal}
         return next((value for name, value in known.items() if name.startswith(word)), None)
 
     def _obey(self, name: str, args: list[str], depth: int) -> None:
         if name == "set":
             for arg in args:
                 self.assign(arg)
-        elif name == "unset":
+        elif name in {"unset", "unalias"}:
+            known: dict[str, Any] = self.variables if name == "unset" else self.aliases
             for arg in args:
-                self.variables.pop(arg, None)
+                known.pop(arg, None)
         elif name in {"alias", "group"} and len(args) > 1:
             self.aliases.setdefault(args[0], []).extend(args[1:])
-        elif name == "unalias":
-            for arg in args:
-                self.aliases.pop(arg, None)
         elif name == "source" and args and depth < _DEPTH:
             self._source(args[0], depth)
+        else:
+            self._add(name, args)
+
+    def _add(self, name: str, args: list[str]) -> None:
+        """Obey a command that makes a list longer."""
+        if name == "alternates":
+            self.others += args
+        elif name == "retain":
+            self.retained += [arg.lower() for arg in args]
+        elif name in {"discard", "ignore"}:
+            self.ignored |= {arg.lower() for arg in args}
 
     def _source(self, path: str, depth: int) -> None:
         try:

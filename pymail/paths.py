@@ -76,6 +76,11 @@ def config(spool: str) -> str:
     return SYSTEM_CONFIG if is_system(spool) else _user_config(_own_home(os.getuid()))
 
 
+def cache() -> str:
+    """Return the directory of what may be lost: the user's cache."""
+    return _xdg(home(os.getuid()), "XDG_CACHE_HOME", ".cache") + "/pymail"
+
+
 def aliases(spool: str) -> str:
     """Return the path of the aliases file where the configuration names none."""
     if is_system(spool) and not os.environ.get("PYMAIL_CONFIG"):

@@ -298,6 +298,9 @@ def offers(shell: str, line: str) -> list[str]:
         ("newaliases --h", "--help"),
         ("flush --s", "--site"),
         ("pymail shell-init z", "zsh"),
+        ("pymail list --j", "--json"),
+        ("pymail show --s", "--save"),
+        ("mail -S html", "html_filter="),
     ],
 )
 def test_a_shell_offers_what_fits(shell: str, line: str, wanted: str) -> None:

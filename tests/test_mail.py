@@ -1064,14 +1064,6 @@ def test_a_user_without_a_name_may_send(machine: Machine) -> None:
     assert done.stdout.startswith(b"from 54321 to alice; not sent (-d)\n")
 
 
-def test_reading_is_not_there_yet_and_says_so(box: Box) -> None:
-    deliver(box.home / "Maildir")
-    status, out, err = look(box)
-    assert (status, out) == (64, "")
-    assert err.startswith("mail: reading mail is not there yet; ")
-    assert err.count("\n") == 1
-
-
 def test_mail_starts_without_what_it_does_not_need(box: Box) -> None:
     code = (
         "import sys; sys.argv = ['mail', 'a']; from pymail.cli.mail import main; main(); "

@@ -8,7 +8,7 @@ function __pymail_ids
     mailq 2>/dev/null | string match -r '^[0-9A-Za-z]{17,}'
 end
 
-set -l commands setup config check doctor queue explain fetch import export login dkim notice shell-init
+set -l commands setup config check doctor queue explain list show fetch import export login dkim notice shell-init
 set -l verbs list show try hold release delete requeue
 set -l none "not __fish_seen_subcommand_from $commands"
 
@@ -19,6 +19,8 @@ complete -c pymail -n $none -a config -d 'show and change settings'
 complete -c pymail -n $none -a check -d 'look for what keeps mail from moving'
 complete -c pymail -n $none -a queue -d 'look at messages, and change what becomes of them'
 complete -c pymail -n $none -a explain -d 'show where mail to an address goes'
+complete -c pymail -n $none -a list -d 'list the messages of a mailbox'
+complete -c pymail -n $none -a show -d 'show one message of a mailbox'
 complete -c pymail -n $none -a fetch -d 'fetch mail from POP3 and IMAP servers'
 complete -c pymail -n $none -a doctor -d 'look at all that mail depends on, here and outside'
 complete -c pymail -n $none -a setup -d 'install it, or send through an account'
@@ -68,6 +70,14 @@ complete -c pymail -n $fetch -a '(pymail fetch --list 2>/dev/null)' -d account
 complete -c pymail -n $fetch -s n -l dry-run -d 'only say how many there are'
 complete -c pymail -n $fetch -s v -l verbose -d 'say what was fetched'
 complete -c pymail -n $fetch -l list -d 'show the accounts'
+
+set -l mailbox '__fish_seen_subcommand_from list show; and not __fish_seen_subcommand_from queue'
+complete -c pymail -n $mailbox -s f -l file -r -F -d 'a Maildir or mbox file'
+complete -c pymail -n $mailbox -s u -l user -x -a '(__fish_complete_users)' -d 'the inbox of a user'
+complete -c pymail -n $mailbox -s j -l json -d 'one JSON object a line'
+set -l letter '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from queue'
+complete -c pymail -n $letter -l raw -d 'the message byte for byte'
+complete -c pymail -n $letter -l save -r -a '(__fish_complete_directories)' -d 'save the attachments'
 
 set -l import '__fish_seen_subcommand_from import'
 complete -c pymail -n $import -a 'postfix msmtp ssmtp dma nullmailer esmtp fetchmail getmail' -d kind

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pymail import __version__, errors, paths
+from pymail.cli import mailbox
 from pymail.cli.setup import set_up
 from pymail.cli.terminal import asked, say
 from pymail.errors import DataError, UsageError
@@ -471,6 +472,10 @@ def explain_addresses(
         elif route.status != "sent":
             status = status or errors.EX_TEMPFAIL
     return status
+
+
+face.add_command(mailbox.list_mail)
+face.add_command(mailbox.show_mail)
 
 
 @face.command("notice")

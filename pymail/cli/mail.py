@@ -1,45 +1,16 @@
-"""mail, mailx: send a message that is typed or piped in; look whether there is mail."""
+"""mail, mailx: send a message that is typed or piped in; read mail."""
 
 import contextlib
-import errno
 import os
-import pwd
-import secrets
-import signal
 import sys
-import time
-from typing import NamedTuple
 
-from pymail import (
-    __version__,
-    address,
-    charset,
-    compose,
-    errors,
-    keep,
-    mailargs,
-    mailrc,
-    message,
-    paths,
-    reader,
-    recipients,
-    session,
-    words,
-)
-from pymail.compose import Draft
-from pymail.envelope import Envelope
-from pymail.errors import DataError, InputError, MailError, TempError, TooBigError, UsageError
-from pymail.escapes import Writing
+from pymail import __version__, errors, mailargs
+from pymail.caller import Caller, start
+from pymail.errors import InputError
 from pymail.mailargs import Options
-from pymail.mailrc import Mailrc
-from pymail.recipients import Book
-from pymail.screen import Screen
-from pymail.spool import Spool
 
-_STOPPED = 1
-"""The exit status of a message given up, and of `mail -e` without mail."""
-
-_DEFAULTS = {"ask": "", "dot": "", "save": ""}
+_NONE = 1
+"""The exit status where there is no mail."""
 
 
 def main() -> int:
@@ -55,314 +26,70 @@ def _main() -> int:
     if options.version:
         sys.stdout.write(f"mail (pymail) {__version__}\n")
         return errors.EX_OK
-    user = _start(options)
-    return _Sending(options, user).send() if options.sends else _look(options, user)
+    user = start(options)
+    if options.sends:
+        from pymail.sending import Sending  # noqa: PLC0415
+
+        return Sending(options, user).send()
+    return _look(options, user)
 
 
-class _User(NamedTuple):
-    """Who calls, and what their start-up files say."""
+def _look(options: Options, user: Caller) -> int:
+    """Say whether there is mail (-e), list it (-H), or read it."""
+    from pymail import inbox  # noqa: PLC0415
 
-    name: str
-    mailrc: Mailrc
-    local: str
-
-    def text(self, argument: str) -> str:
-        """Return what an argument of the command line says, in one line."""
-        return words.one_line(charset.argument(argument, self.local))
-
-    def value(self, *names: str) -> str:
-        """Return the first variable of mail that is set."""
-        return next((v for n in names if (v := self.mailrc.variables.get(n))), "")
-
-    def path(self, name: str, default: str) -> str:
-        """Return a path from a variable of mail or of the environment."""
-        return self.mailrc.path(name, os.environ, default)
-
-
-def _start(options: Options) -> _User:
-    """Read the start-up files, and what the command line sets on top of them."""
-    uid = os.getuid()
-    local = charset.of_locale(os.environ)
-    settings = Mailrc(
-        home=paths.home(uid), terminal=os.isatty(0), local=local, variables=dict(_DEFAULTS)
-    )
-    trouble = mailrc.start(settings, os.environ, system=not options.no_system)
-    if trouble:
-        errors.complain("mail", trouble)
-    for text in options.settings:
-        settings.assign(charset.argument(text, local))
-    for text in options.commands:
-        settings.obey(charset.argument(text, local))
-    # apticron passes -S ttycharset=utf-8; others the set that their text is in.
-    local = charset.codec(settings.variables.get("ttycharset", "")) or local
-    return _User(_login(uid), settings, local)
-
-
-def _login(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-class _Sending:
-    """One message, from the command line to the spool."""
-
-    def __init__(self, options: Options, user: _User) -> None:
-        self.options = options
-        self.user = user
-        metoo = "metoo" in user.mailrc.variables
-        self.book = Book(user.mailrc.aliases, "" if metoo else user.name)
-        self.draft = Draft()
-        self.sender: str | None = None
-
-    def send(self) -> int:
-        """Take the message and queue it; return the exit status.
-
-        What is wrong with the command line is said before anything is read.  Whatever stops
-        the message later, dead.letter has it.
-        """
-        self._recipients()
-        self._fields()
-        if not self.options.template and not self.draft.recipients():
-            raise UsageError("no recipients: name them on the command line, or use -t")
-        self._files()
-        if self.options.ignore or "ignore" in self.user.mailrc.variables:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self._read()
-            return self._queue()
-        except session.Abandoned as abandoned:
-            if abandoned.keep:
-                self._keep()
-            return _STOPPED
-        except MailError as error:
-            kept = self._keep()
-            raise type(error)(f"{error}; the letter is in {kept}" if kept else error) from None
-
-    def _recipients(self) -> None:
-        value = self.user.value
-        for name, texts in (
-            ("to", self.options.operands),
-            ("cc", [*self.options.cc, value("autocc")]),
-            ("bcc", [*self.options.bcc, value("autobcc")]),
-        ):
-            for text in texts:
-                self._add(name, self.user.text(text))
-
-    def _add(self, name: str, text: str) -> None:
-        boxes = [*getattr(self.draft, name), *recipients.resolve(text, self.book)]
-        setattr(self.draft, name, recipients.unique(boxes))
-
-    def _fields(self) -> None:
-        user, draft = self.user, self.draft
-        if self.options.subject is not None:
-            draft.set("Subject", user.text(self.options.subject))
-        if self.options.content_type:
-            draft.set("Content-Type", user.text(self.options.content_type))
-        self._author()
-        reply = user.value("reply-to", "replyto") or user.text(os.environ.get("REPLYTO", ""))
-        if reply:
-            draft.set("Reply-To", reply)
-        for name, value in self.options.headers:
-            if name.lower() in {"to", "cc", "bcc"}:
-                self._add(name.lower(), user.text(value))
-            else:
-                draft.set(name, user.text(value))
-
-    def _author(self) -> None:
-        """Set From and the envelope sender, where somebody named them."""
-        given = self.user.text(self.options.sender or "") or words.one_line(self.user.value("from"))
-        if given == "<>":
-            self.sender = ""
-        elif given:
-            boxes = recipients.parse(given)
-            if not boxes:
-                raise DataError(f"cannot send as {given}: not an address")
-            self.sender = boxes[0].address
-            self.draft.set("From", given)
-
-    def _files(self) -> None:
-        for path in self.options.attachments:
-            try:
-                self.draft.attachments.append(compose.attachment(path, self.user.local))
-            except OSError as error:
-                raise InputError(f"cannot attach {path}: {error.strerror}") from None
-        for path in self.options.bodies:
-            try:
-                with open(path, "rb") as file:
-                    self.draft.body += file.read()
-            except OSError as error:
-                raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-    def _read(self) -> None:
-        """Read the message from standard input."""
-        options = self.options
-        person = options.interactive or os.isatty(0)
-        if (person or options.escapes) and not options.template:
-            screen = Screen(self.user.local)
-            writing = Writing(self.draft, screen, self.user.mailrc, self.book, os.environ)
-            stubborn = options.ignore or "ignore" in self.user.mailrc.variables
-            session.run(writing, person=person, stubborn=stubborn)
-        elif options.template:
-            self._template(_standard_input())
-        else:
-            self.draft.body += _standard_input()
-
-    def _template(self, data: bytes) -> None:
-        """Take a message with a header (-t); what the command line says goes before it."""
-        fields, start = message.split(data.replace(b"\r\n", b"\n"))
-        draft = self.draft
-        draft.body += data.replace(b"\r\n", b"\n")[start:]
-        given = {name.lower() for name, _ in draft.fields}
-        given |= {"subject"} if draft.subject else set()
-        for field in fields:
-            key = field.name.decode("ascii")
-            name = field.raw[: len(key)].decode("ascii")
-            value = charset.decode(field.value, self.user.local)
-            if key in {"to", "cc", "bcc"}:
-                self._add(key, words.one_line(value))
-            elif key not in given:
-                draft.set(name, value)
-
-    def _queue(self) -> int:
-        """Put the message into the spool; return the exit status."""
-        draft, options = self.draft, self.options
-        if options.not_empty and not draft.body and not draft.attachments:
-            return errors.EX_OK
-        named = draft.recipients()
-        if not named:
-            raise UsageError("no recipients")
-        data = self._data()
-        envelope = self._envelope(named, data)
-        if options.debug:
-            self._show(envelope, data)
-            return errors.EX_OK
-        spool = Spool(paths.spool())
-        limit = spool.size_limit()
-        if limit and len(data) > limit:
-            text = f"too big, over {limit} bytes (message_size_limit)"
-            raise TooBigError(f"cannot queue message: {text}")
-        # An interrupt from here on must not say "not sent" of what was sent.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        qid = spool.submit(envelope, data)
-        self._record(named[0], data)
-        if options.verbose:
-            sys.stdout.write(f"{qid}: queued\n")
-        return errors.EX_OK
-
-    def _data(self) -> bytes:
-        return compose.message(self.draft, self.user.local, f"=_{secrets.token_hex(12)}")
-
-    def _envelope(self, named: list[str], data: bytes) -> Envelope:
-        utf8 = not (data.partition(b"\n\n")[0].isascii() and "".join(named).isascii())
-        utf8 = utf8 or not (self.sender or "").isascii()
-        return Envelope(
-            os.geteuid(),
-            named,
-            sender=self.sender,
-            full_name=self.user.text(os.environ.get("NAME", "")) or None,
-            body=("" if data.isascii() else "8BITMIME") + ("+UTF8" if utf8 else ""),
-        )
-
-    def _show(self, envelope: Envelope, data: bytes) -> None:
-        screen = Screen(self.user.local)
-        sender = self.user.name if envelope.sender is None else f"<{envelope.sender}>"
-        screen.say(f"from {sender} to {', '.join(envelope.recipients)}; not sent (-d)\n")
-        screen.say(charset.decode(data, self.user.local).removesuffix("\n"))
-
-    def _record(self, first: str, data: bytes) -> None:
-        """Keep a copy of what was sent; a copy that fails is said, and the message is sent."""
-        path = self.user.mailrc.expand(self.user.value("record"))
-        if self.options.record:
-            path = os.path.join(".", os.path.basename(address.split(first)[0]))
-        if not path:
-            return
-        now = int(time.time())
-        data = f"Date: {message.date(now)}\n".encode() + compose.saved(self.draft, data)
-        try:
-            keep.append(path, data, self.user.name, now, follow=not self.options.record)
-        except OSError as error:
-            errors.complain("mail", f"sent, but cannot keep a copy in {path}: {error.strerror}")
-
-    def _keep(self) -> str:
-        """Add the message to dead.letter; return its path, "" where it was not kept."""
-        if not self.draft.body or "save" not in self.user.mailrc.variables:
-            return ""
-        path = self.user.path("DEAD", "~/dead.letter")
-        try:
-            data = compose.saved(self.draft, self._data())
-            keep.append(path, data, self.user.name, int(time.time()))
-        except OSError as error:
-            errors.complain("mail", f"cannot keep the letter in {path}: {error.strerror}")
-            return ""
-        return path
-
-
-def _standard_input() -> bytes:
-    """Return all that is piped in.  A read that fails is an error, not the end."""
-    data = bytearray()
-    try:
-        while chunk := os.read(0, 1 << 20):
-            data += chunk
-    except OSError as error:
-        text = f"cannot read message from standard input: {error.strerror}"
-        if error.errno in {errno.EBADF, errno.EISDIR}:
-            raise InputError(text) from None
-        raise TempError(text) from None
-    return bytes(data)
-
-
-def _look(options: Options, user: _User) -> int:
-    """Say whether there is mail (-e), or list it (-H)."""
-    boxes = _mailboxes(options, user)
-    whose = options.user or user.name
-    found = ""
-    for path in boxes:
-        try:
-            if reader.has_mail(path):
-                found = path
-                break
-        except OSError as error:
-            absent = isinstance(error, FileNotFoundError) and not options.file
-            if not options.exists and not absent:
-                raise InputError(f"cannot open {path}: {error.strerror}") from None
     if options.exists:
-        return errors.EX_OK if found else _STOPPED
+        return errors.EX_OK if _exists(options, user) else _NONE
+    boxes = _mailboxes(options, user)
+    found = inbox.first_with_mail(boxes, named=options.file)
     if not found:
-        errors.complain(
-            "mail", f"no mail in {boxes[0]}" if options.file else f"no mail for {whose}"
-        )
-        return _STOPPED
-    if not options.headers_only:
-        raise UsageError(
-            f"reading mail is not there yet; mail -H lists it, mutt -f {found} reads it"
-        )
-    return _list(found)
+        what = f"in {boxes[0]}" if options.file else f"for {options.user or user.name}"
+        errors.complain("mail", f"no mail {what}")
+        return _NONE
+    owner = options.user if options.user != user.name else ""
+    if options.headers_only:
+        return _list(found, owner)
+    from pymail import reading  # noqa: PLC0415
+
+    return reading.read(found, owner, user, options)
 
 
-def _list(path: str) -> int:
+def _exists(options: Options, user: Caller) -> bool:
+    """Say whether there is mail; what cannot be looked into has none."""
+    from pymail import reader  # noqa: PLC0415
+
+    try:
+        boxes = _mailboxes(options, user)
+    except errors.NoUserError:
+        return False
+    for path in boxes:
+        with contextlib.suppress(OSError):
+            if reader.has_mail(path):
+                return True
+    return False
+
+
+def _list(path: str, owner: str) -> int:
+    from pymail import inbox, scripted  # noqa: PLC0415
+
     width = 80
-    with contextlib.suppress(OSError):
-        width = os.get_terminal_size(1).columns
-    for number, found in enumerate(reader.messages(path), 1):
-        sys.stdout.write(reader.line(number, found, width) + "\n")
+    with contextlib.suppress(OSError):  # no terminal
+        width = os.get_terminal_size(1).columns or 80
+    try:
+        letters = inbox.opened(path, owner).letters()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    for number, letter in enumerate(letters, 1):
+        sys.stdout.write(scripted.row(number, letter, width) + "\n")
     return errors.EX_OK
 
 
-def _mailboxes(options: Options, user: _User) -> list[str]:
+def _mailboxes(options: Options, user: Caller) -> list[str]:
     """Return where mail may be: the file of -f, or the inbox of a user."""
-    home = paths.home(os.getuid())
+    from pymail import inbox  # noqa: PLC0415
+
     if options.file and options.operands:
         return [user.mailrc.expand(options.operands[0].removeprefix("maildir:"))]
     if options.file:
         return [user.path("MBOX", "~/mbox")]
-    if options.user:
-        try:
-            home = pwd.getpwnam(options.user).pw_dir
-        except KeyError:
-            if options.exists:
-                return []
-            raise errors.NoUserError(f"unknown user {options.user}") from None
-    own = [] if options.user else [user.path("MAIL", "").removeprefix("maildir:")]
-    return [path for path in (*own, f"{home}/{reader.home_mailbox()}") if path]
+    return inbox.candidates(options.user, user.path("MAIL", ""))

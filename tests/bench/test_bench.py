@@ -57,3 +57,18 @@ def test_the_bench_prints_a_table_and_a_verdict_for_every_target(work, machine, 
     lines = [line for line in done.stdout.splitlines() if "<=" in line or ">=" in line]
     assert len(lines) > 15
     assert all(line.endswith(("reached", "not measured")) for line in lines)
+
+
+def test_the_bench_of_reading_prints_a_table_and_a_verdict():
+    needs("mutt")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.reading", "--messages=250", "--runs=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[:-2] for line in done.stdout.splitlines()[1:-1]]
+    assert rows == [["mail"], ["mail", "-H"], ["pymail", "list", "--json"], ["mutt"]]
+    assert done.stdout.endswith(("reached\n", "missed\n"))

@@ -1,0 +1,298 @@
+"""What the commands of mail's reading side do: going, showing, marking, settings, leaving."""
+
+import signal
+from collections.abc import Callable
+
+from pymail import answering, console, errors, inbox, mailverbs, readfiles, reading
+from pymail.errors import DataError, MailError, UsageError
+from pymail.reading import Reading
+
+HELP = """\
+type, print [list]      show messages            headers, h [n]     list a page
+next, + or Enter        show the next one        z+, z-             turn the page
+- [n]                   go back                  from, f [list]     list messages
+Type [list]             with the whole header    top [list]         the first lines
+reply, r [list]         answer everybody         delete, d [list]   mark as deleted
+Reply, R [list]         answer the author        undelete, u [list] take that back
+forward [n] address     pass on                  flag, unflag [list]
+mail, m address         write a message          unread [list]      mark as not read
+save, s [list] file     save, and delete         detach [list] dir  save attachments
+copy, c [list] file     save, and keep           pipe, | [list] cmd give to a command
+write, w [list] file    save the text            edit, visual [list]
+file [path]             another mailbox          ! [command]        run a command
+set [variable[=value]]  alias, unset, ...        size, =, list, echo, cd
+quit, q                 end, and change the mailbox
+exit, x                 end, and change nothing
+
+A list: 3  1-5  .  ^  $  *  +  -  user  /subject  :n new  :u unread  :f flagged  :d deleted
+"""
+
+Verb = Callable[[Reading, str], None]
+
+
+def run(here: Reading) -> int:
+    """Obey commands until the end; return the exit status."""
+    status = errors.EX_OK
+    lines = reading.commands(here)
+    while not here.ended:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            line = next(lines, None)
+            if line is None:
+                break
+            status = _obey(here, line)
+        except KeyboardInterrupt:
+            here.screen.forget()
+            here.screen.prompt("\nInterrupt\n")
+            lines = reading.commands(here)
+    return status
+
+
+def _obey(here: Reading, line: str) -> int:
+    """Obey one line; return the status that the program would end with now."""
+    command = mailverbs.command(line)
+    action = _ACTIONS.get(command.verb)
+    try:
+        if action is None:
+            word = line.split(maxsplit=1)[0]
+            raise UsageError(f"{word} is no command here; ? lists them")
+        action(here, command.rest)
+    except MailError as error:
+        here.say(str(error))
+        return error.status
+    except OSError as error:
+        here.say(f"{error.filename or 'cannot do it'}: {error.strerror}")
+        return errors.EX_IOERR
+    return errors.EX_OK
+
+
+def _type(here: Reading, text: str) -> None:
+    for number in here.select(mailverbs.words(text)):
+        here.see(number)
+
+
+def _type_whole(here: Reading, text: str) -> None:
+    for number in here.select(mailverbs.words(text)):
+        here.see(number, every_field=True)
+
+
+def _next(here: Reading, text: str) -> None:
+    if text:
+        here.see(here.select(mailverbs.words(text))[0])
+        return
+    fresh = not here.shown and here.dot and not here.entries[here.dot - 1].deleted
+    number = here.dot if fresh else here.following(1)
+    if not number:
+        raise DataError("at the end")
+    here.see(number)
+
+
+def _step(by: int) -> Verb:
+    def step(here: Reading, text: str) -> None:
+        count = int(text) if text.isdecimal() and len(text) < 9 else 1
+        for _ in range(count):
+            number = here.following(by)
+            if not number:
+                raise DataError("at the end" if by > 0 else "at the beginning")
+            here.dot = number
+        here.see(here.dot)
+
+    return step
+
+
+def _top(here: Reading, text: str) -> None:
+    wanted = here.variables.get("toplines", "")
+    count = int(wanted) if wanted.isdecimal() and len(wanted) < 5 else 5
+    for number in here.select(mailverbs.words(text)):
+        here.dot = number
+        here.show([f"Message {number}:", *here.lines(number)[:count]])
+
+
+def _from(here: Reading, text: str) -> None:
+    numbers = here.select(mailverbs.words(text))
+    here.dot = numbers[-1]
+    here.show([here.row(number) for number in numbers])
+
+
+def _headers(here: Reading, text: str) -> None:
+    here.page_of(here.select(mailverbs.words(text))[0] if text else here.dot)
+
+
+def _page(here: Reading, sign: str) -> None:
+    top = here.top + (-here.page_rows if sign == "-" else here.page_rows)
+    if not 0 < top <= len(here.entries):
+        raise DataError("on the first page" if sign == "-" else "on the last page")
+    here.dot = top
+    here.shown = False
+    here.page_of(top)
+
+
+def _delete(here: Reading, text: str) -> None:
+    numbers = here.select(mailverbs.words(text))
+    for number in numbers:
+        here.entries[number - 1].deleted = True
+    here.dot = numbers[-1]
+    here.dot = here.following(1) or here.following(-1) or numbers[-1]
+    here.shown = False
+
+
+def _delete_and_type(here: Reading, text: str) -> None:
+    _delete(here, text)
+    if here.entries[here.dot - 1].deleted:
+        raise DataError("no more messages")
+    here.see(here.dot)
+
+
+def _undelete(here: Reading, text: str) -> None:
+    numbers = here.select(mailverbs.words(text), deleted=True)
+    for number in numbers:
+        here.entries[number - 1].deleted = False
+    here.dot = numbers[-1]
+
+
+def _mark(add: str, remove: str) -> Verb:
+    def mark(here: Reading, text: str) -> None:
+        for number in here.select(mailverbs.words(text)):
+            flags = here.entries[number - 1].flags
+            flags |= set(add)
+            flags -= set(remove)
+
+    return mark
+
+
+def _size(here: Reading, text: str) -> None:
+    for number in here.select(mailverbs.words(text)):
+        here.say(f"{number}: {here.entries[number - 1].letter.size}")
+
+
+def _number(here: Reading, _text: str) -> None:
+    here.say(str(here.dot))
+
+
+def _shell(here: Reading, command: str) -> None:
+    console.shell(command, here.value("SHELL", "/bin/sh"))
+    here.say("!")
+
+
+def _help(here: Reading, _text: str) -> None:
+    here.screen.prompt(HELP)
+
+
+def _list(here: Reading, _text: str) -> None:
+    here.say(" ".join(sorted(verb for verb in _ACTIONS if verb.isalpha())))
+
+
+def _echo(here: Reading, text: str) -> None:
+    here.say(" ".join(here.user.mailrc.expand(word) for word in mailverbs.words(text)))
+
+
+def _set(here: Reading, text: str) -> None:
+    if text:
+        here.user.mailrc.obey(f"set {text}")
+        return
+    pairs = sorted(here.variables.items())
+    here.show([f'{name}="{value}"' if value else name for name, value in pairs])
+
+
+def _mailrc(verb: str) -> Verb:
+    def obey(here: Reading, text: str) -> None:
+        here.user.mailrc.obey(f"{verb} {text}")
+
+    return obey
+
+
+def _alias(here: Reading, text: str) -> None:
+    if len(mailverbs.words(text)) > 1:
+        here.user.mailrc.obey(f"alias {text}")
+        return
+    aliases = here.user.mailrc.aliases
+    names = [text] if text else sorted(aliases)
+    here.say("\n".join(f"{name}: {' '.join(aliases.get(name, ['no alias']))}" for name in names))
+
+
+def _file(here: Reading, text: str) -> None:
+    """Leave this mailbox for another, or say which it is."""
+    if not text:
+        here.say(here.announcement())
+        return
+    path = here.user.mailrc.expand(mailverbs.words(text)[0].removeprefix("maildir:"))
+    folder = inbox.opened(path)
+    folder.letters()
+    here.commit()
+    here.folder.close()
+    here.folder, here.inbox = folder, False
+    here.begin()
+
+
+def _quit(here: Reading, _text: str) -> None:
+    here.commit()
+    here.ended = True
+
+
+def _exit(here: Reading, _text: str) -> None:
+    here.ended = True
+
+
+def _nothing(_here: Reading, _text: str) -> None:
+    """Pass: a comment, or that nothing is moved to ~/mbox, which is so anyway."""
+
+
+_ACTIONS: dict[str, Verb] = {
+    "#": _nothing,
+    "+": _step(1),
+    "-": _step(-1),
+    "=": _number,
+    "alias": _alias,
+    "alternates": _mailrc("alternates"),
+    "cd": readfiles.change_directory,
+    "chdir": readfiles.change_directory,
+    "copy": readfiles.copy,
+    "delete": _delete,
+    "detach": readfiles.detach,
+    "discard": _mailrc("ignore"),
+    "dp": _delete_and_type,
+    "dt": _delete_and_type,
+    "echo": _echo,
+    "edit": readfiles.edit("EDITOR", "ed"),
+    "exit": _exit,
+    "file": _file,
+    "flag": _mark("F", ""),
+    "folder": _file,
+    "forward": answering.forward,
+    "from": _from,
+    "group": _alias,
+    "headers": _headers,
+    "help": _help,
+    "hold": _nothing,
+    "ignore": _mailrc("ignore"),
+    "list": _list,
+    "mail": answering.write,
+    "next": _next,
+    "pipe": readfiles.pipe,
+    "preserve": _nothing,
+    "print": _type,
+    "Print": _type_whole,
+    "quit": _quit,
+    "reply": answering.reply(everybody=True),
+    "Reply": answering.reply(everybody=False),
+    "respond": answering.reply(everybody=True),
+    "Respond": answering.reply(everybody=False),
+    "retain": _mailrc("retain"),
+    "save": readfiles.save,
+    "set": _set,
+    "shell": _shell,
+    "size": _size,
+    "source": _mailrc("source"),
+    "top": _top,
+    "type": _type,
+    "Type": _type_whole,
+    "unalias": _mailrc("unalias"),
+    "undelete": _undelete,
+    "unflag": _mark("", "F"),
+    "unread": _mark("", "S"),
+    "unset": _mailrc("unset"),
+    "visual": readfiles.edit("VISUAL", "vi"),
+    "write": readfiles.write,
+    "xit": _exit,
+    "z": _page,
+}

@@ -1,0 +1,800 @@
+"""mail, reading: every command at a terminal, and beside mutt and Dovecot."""
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from harness import PATH, ROOT, Box, Letter, argv, letters, needs
+from mailstores import USER, dovecot
+from typist import Terminal
+
+from pymail import console, mailverbs, readverbs
+from pymail.errors import MailError
+
+RUSSIAN = "Отчёт о работе за неделю"
+HOSTILE = (
+    b"From: =?utf-8?q?a=1B=5B31m?= <a\x9b1m@x>\nTo: \x1b]0;owned\x07\n"
+    b"Subject: \x1b[2J=?utf-8?b?G1s1bQ==?= \xe2\x80\xae evil\n\n"
+    b"one\x1b[31mred\x1b]52;c;aGk=\x07 \xc2\x9b5m \x9bm\x08\x0c\0 two\n"
+)
+
+
+def put(box: Box, name: str, text: bytes | str, flags: str | None = None) -> Path:
+    """Put a message into the inbox: into new/, or with flags into cur/; later ones are younger."""
+    for folder in ("cur", "new", "tmp"):
+        (box.home / "Maildir" / folder).mkdir(parents=True, exist_ok=True)
+    place = f"new/{name}" if flags is None else f"cur/{name}:2,{flags}"
+    path = box.home / "Maildir" / place
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    at = 1_790_000_000 + len(names(box))
+    os.utime(path, (at, at))
+    return path
+
+
+def names(box: Box) -> list[str]:
+    """Return what is in new/ and cur/."""
+    place = box.home / "Maildir"
+    return sorted(str(path.relative_to(place)) for path in place.glob("[cn]*/*"))
+
+
+def letter(who: str, subject: str, body: str = "text", *fields: str) -> str:
+    head = [f"From: {who}", f"Subject: {subject}", *fields]
+    return "\n".join([*head, "", body, ""])
+
+
+@pytest.fixture
+def inbox(box: Box) -> Box:
+    """An inbox: 1 read, from alice; 2 old, from bob; 3 and 4 new, from Alice and eve."""
+    put(box, "a", letter("alice@x", "first", "body one"), "S")
+    put(box, "b", letter("Bob <bob@y>", "second thing", "body two"), "")
+    put(box, "c", letter("Alice <alice@z>", "third", "body three"))
+    put(box, "d", letter("eve@x", "fourth thing", "body four"))
+    return box
+
+
+@pytest.fixture
+def person(inbox: Box):
+    """Start mail at a terminal of 80 columns and 24 lines."""
+
+    def start(*args: str, **env: str) -> Terminal:
+        here = {**inbox.env, "TERM": "dumb", "PAGER": "cat", **env}
+        return Terminal(argv("mail", "-n", *args), here, inbox.home)
+
+    return start
+
+
+@pytest.fixture
+def session(person) -> Callable[..., str]:
+    """Type commands, one when the prompt is there; return what was shown from the first on."""
+
+    def run(*lines: str, status: int = 0, args: tuple[str, ...] = (), **env: str) -> str:
+        here = person(*args, **env)
+        out = b""
+        for line in lines:
+            out += here.wait("? ")
+            here.type(f"{line}\n")
+        assert here.end() == status, here.shown
+        return here.shown.decode().replace("\r\n", "\n")
+
+    return run
+
+
+def script(
+    box: Box, *lines: str, args: tuple[str, ...] = ()
+) -> "subprocess.CompletedProcess[bytes]":
+    """Give commands on standard input."""
+    stdin = "".join(f"{line}\n" for line in lines).encode()
+    return box.run("mail", "-n", "-N", *args, stdin=stdin)
+
+
+def said(box: Box, *lines: str, args: tuple[str, ...] = ()) -> str:
+    done = script(box, *lines, args=args)
+    assert done.stderr == b""
+    return done.stdout.decode()
+
+
+# --- going and showing ---------------------------------------------------------------------------
+
+
+def test_the_listing_begins_at_the_first_new_message(inbox: Box, session) -> None:
+    out = session("x")
+    assert '"' + f'{inbox.home}/Maildir/": 4 messages, 2 new, 1 unread\n' in out
+    rows = [(line[:2], line.split()[-1]) for line in out.splitlines()[1:5]]
+    assert rows == [("  ", "first"), (" O", "thing"), (">N", "third"), (" N", "thing")]
+    assert "messages" not in session("x", args=("-N",))
+    assert "messages" not in session("x", args=("-S", "noheader"))
+
+
+def test_enter_and_n_show_the_next_and_it_is_read(inbox: Box, session) -> None:
+    out = session("", "n", "n", "q", status=0)
+    assert out.index("body three") < out.index("body four") < out.index("at the end")
+    assert names(inbox) == ["cur/a:2,S", "cur/b:2,", "cur/c:2,S", "cur/d:2,S"]
+
+
+def test_p_and_t_show_messages_of_a_list(inbox: Box, session) -> None:
+    out = session("p 1-2", "t bob", "type /THING", "4", "x")
+    assert re.findall(r"body \w+", out) == [
+        f"body {n}" for n in ["one", "two", "two", "two", "four", "four"]
+    ]
+    assert "Message 1:\nFrom: alice@x\nSubject: first\n\nbody one\n" in out
+    assert "new/c" in names(inbox)
+
+
+def test_the_whole_header_is_shown_when_asked_for(box: Box) -> None:
+    put(box, "a", letter("a@x", "s", "b", "X-Odd: yes", "Received: by x"))
+    assert "X-Odd" not in said(box, "p", "x")
+    assert "X-Odd: yes\nReceived: by x\n" in said(box, "P", "x")
+    assert "X-Odd" in said(box, "Type 1", "x")
+
+
+def test_fields_may_be_chosen(box: Box) -> None:
+    put(box, "a", letter("a@x", "s", "b", "X-Odd: yes", "To: t"))
+    assert "Message 1:\nFrom: a@x\nSubject: s\n\nb\n" in said(box, "ignore To", "p", "x")
+    out = said(box, "discard from", "retain X-Odd subject х", "p", "Type", "x")
+    assert "Message 1:\nX-Odd: yes\nSubject: s\n\nb\n" in out
+    assert "\nFrom: a@x\nSubject: s\nX-Odd: yes\n" in out
+
+
+def test_plus_and_minus_go_on_and_back(session) -> None:
+    out = session("+", "-", "-2", "+", "x")
+    assert re.findall(r"body \w+", out) == ["body four", "body three", "body one", "body two"]
+    assert "at the beginning" in session("-9", "x")
+
+
+def test_h_f_and_z_list(inbox: Box, session) -> None:
+    out = session("set screen=2", "h 1", "z", "z", "z-", "f :n", "from *", "=", "x")
+    blocks = [re.findall(r"^.. +(\d) ", block, re.MULTILINE) for block in out.split("? ")]
+    pages = [[], ["1", "2"], ["3", "4"], [], ["1", "2"], ["3", "4"], list("1234")]
+    assert blocks[1:9] == [*pages, []], out
+    assert "on the last page" in out
+
+
+def test_size_top_and_echo(session) -> None:
+    out = session("si 1", "set toplines=1", "top 2", "echo a 'b  c' ~", "list", "?", "x")
+    assert "\n1: 39\n" in out
+    assert "Message 2:\nFrom: Bob <bob@y>\n? " in out
+    assert "\na b  c /" in out
+    assert "undelete unflag" in out
+    assert "quit, q" in out
+
+
+def test_long_mail_goes_through_the_pager(inbox: Box, session) -> None:
+    put(inbox, "e", letter("l@x", "long", "\n".join(f"line {n}" for n in range(60))))
+    out = session("p 5", "p 1", "x", PAGER="sed 's/^line/LINE/'")
+    assert out.count("LINE ") == 60
+    assert "body one" in out
+    out = session(
+        "set crt=2", "p 1", "set PAGER='tr a-z A-Z'", "p 1", "x", PAGER="sed s/body/BODY/"
+    )
+    assert "BODY one" in out
+    assert "SUBJECT: FIRST" in out
+    out = session("p 5", "p 1", "x", PAGER="true")
+    assert "body one" in out
+
+
+def test_the_pager_is_less_where_nothing_names_one_and_may_be_left_early(
+    inbox: Box, session
+) -> None:
+    put(inbox, "e", letter("l@x", "long", "\n".join(f"line {n} {'x' * 70}" for n in range(3000))))
+    assert "LINE" not in session("p 5", "p 1", "x", PAGER="head -1")
+    (inbox.home / "less").write_text("#!/bin/sh\nsed 's/^line/LESS/;9q'\n")
+    (inbox.home / "less").chmod(0o755)
+    out = session("p 5", "p 1", "x", PAGER="", PATH=f"{inbox.home}:{PATH}")
+    assert "LESS 0" in out
+    assert "LESS 9" not in out
+    assert "body one" in out
+
+
+# --- marking, leaving ----------------------------------------------------------------------------
+
+
+def test_q_deletes_and_x_does_not(inbox: Box, session) -> None:
+    before = names(inbox)
+    session("d 1-2", "p 3", "x")
+    assert names(inbox) == before
+    session("d 1-2", "dp", "u 2", "q")
+    assert names(inbox) == ["cur/b:2,", "cur/d:2,S"]
+
+
+def test_a_deleted_message_is_there_only_for_undelete(session) -> None:
+    out = session("d 2", "p 2", "f *", "f :d", "u", "u 1", "u 2", "f 2", "x", status=0)
+    assert "message 2 is deleted" in out
+    assert "D   2 " in out
+    assert "message 1 is not deleted" in out
+
+
+def test_dp_on_the_last_says_that_there_is_no_more(inbox: Box, session) -> None:
+    assert "no more messages" in session("d 1-3", "dt", "x")
+
+
+def test_flags_are_set_and_taken_away(inbox: Box, session) -> None:
+    session("flag 1 2", "unr 1", "p 4", "q")
+    assert names(inbox) == ["cur/a:2,F", "cur/b:2,F", "cur/c:2,", "cur/d:2,S"]
+    out = session("f :f", "unflag *", "q")
+    assert re.findall(r"^.(.)   (\d)", out.split("? ")[1], re.MULTILINE) == [("O", "1"), ("O", "2")]
+    assert names(inbox) == ["cur/a:2,", "cur/b:2,", "cur/c:2,", "cur/d:2,S"]
+
+
+def test_the_end_of_the_input_is_q_and_a_lost_terminal_is_x(inbox: Box, person) -> None:
+    here = person()
+    here.wait("? ")
+    here.type("d 1\n")
+    here.wait("? ")
+    assert here.hang_up() != 0
+    assert "cur/a:2,S" in names(inbox)
+    here = person("-S", "ignoreeof")
+    here.wait("? ")
+    here.type("d 1\n")
+    here.wait("? ")
+    here.type("\x04")
+    here.wait('Use "quit"')
+    here.type("unset ignoreeof\n")
+    here.wait("? ")
+    here.type("\x04")
+    assert here.end() == 0
+    assert "cur/a:2,S" not in names(inbox)
+
+
+def test_an_interrupt_ends_nothing(person) -> None:
+    here = person()
+    here.wait("? ")
+    here.type("pri")
+    here.type("\x03")
+    here.wait("Interrupt")
+    here.wait("? ")
+    here.type("p 1\n")
+    here.wait("body one")
+    here.type("x\n")
+    assert here.end() == 0
+
+
+def test_what_comes_meanwhile_is_told_and_can_be_read(inbox: Box, person) -> None:
+    here = person()
+    here.wait("? ")
+    put(inbox, "e", letter("late@x", "late", "body late"))
+    here.type("d 1\n")
+    here.wait("New mail has arrived.")
+    here.type("p $\n")
+    here.wait("body late")
+    here.type("q\n")
+    assert here.end() == 0
+    assert names(inbox) == ["cur/b:2,", "cur/c:2,", "cur/d:2,", "cur/e:2,S"]
+
+
+def test_minus_r_changes_nothing(inbox: Box) -> None:
+    before = names(inbox)
+    said(inbox, "d *", "q", args=("-R",))
+    assert names(inbox) == before
+
+
+def test_another_mailbox_may_be_opened(inbox: Box, session) -> None:
+    (inbox.home / "mbox").write_text(f"From a Mon Nov 23 00:00:00 2026\n{letter('m@x', 'boxed')}\n")
+    out = session("d 1", "file mbox", "f *", "p", "fold", "file /nowhere", "q")
+    assert '"mbox": 1 message, 1 new' in out
+    assert "cannot open /nowhere: No such file or directory" in out
+    assert "cur/a:2,S" not in names(inbox)
+    assert b"\nStatus: RO\n" in (inbox.home / "mbox").read_bytes()
+    assert "boxed" in said(inbox, "p", "d", "q", args=("-f",))
+    assert (inbox.home / "mbox").read_bytes() == b""
+    done = script(inbox, args=("-f", "mbox"))
+    assert (done.returncode, done.stderr) == (1, b"mail: no mail in mbox\n")
+
+
+def test_a_mailbox_that_cannot_be_changed_is_left_with_x(machine) -> None:
+    machine.send("root", b"Subject: one\n\nx\n", "alice")
+    machine.flush()
+    place = Path("/home/alice/Maildir")
+    for folder in (place, place / "new", place / "cur"):
+        folder.chmod(0o755)
+    (kept,) = machine.mail("alice")
+    kept.path.chmod(0o644)
+    done = machine.run("bob", "mail", "-n", "-N", "-f", str(place), stdin=b"d\nq\n")
+    assert done.returncode == 75
+    assert b"cannot change /home/alice/Maildir: Permission denied; x ends without" in done.stdout
+    done = machine.run("bob", "mail", "-n", "-N", "-f", str(place), stdin=b"p\nx\n")
+    assert (done.returncode, b"Subject: one" in done.stdout) == (0, True)
+    done = machine.run("bob", "mail", "-n", "-R", "-f", str(place), stdin=b"d\nq\n")
+    assert done.returncode == 0
+    assert [each.path for each in machine.mail("alice")] == [kept.path]
+    kept.path.chmod(0o600)
+    done = machine.run("bob", "mail", "-n", "-f", str(place), stdin=b"p\nx\n")
+    assert done.stderr + done.stdout != b""
+    machine.write("alice", "box", "no mbox\n")
+    done = machine.run("alice", "mail", "-n", "-f", "/home/alice/box")
+    assert (done.returncode, done.stderr.count(b"\n")) == (66, 1)
+
+
+def test_a_mailbox_may_be_empty_or_vanish(inbox: Box, person) -> None:
+    for name in ("cur", "new"):
+        (inbox.home / "empty" / name).mkdir(parents=True)
+    out = said(inbox, "file empty", "fold", "p", "h", "n", "f", "z", "x")
+    assert '"empty": 0 messages\n' in out
+    assert out.count("no messages\n") == 2
+    here = person()
+    here.wait("? ")
+    for path in sorted((inbox.home / "Maildir").glob("*/*")):
+        path.unlink()
+    here.type("p 1\n")
+    here.wait("cannot read message a: another program has removed it")
+    here.type("flag *\n")
+    here.wait("? ")
+    here.type("q\n")
+    assert here.end() == 0
+
+
+def test_what_was_left_alone_is_told(inbox: Box, person) -> None:
+    here = person()
+    here.wait("? ")
+    here.type("d 1\n")
+    here.wait("? ")
+    other = inbox.home / "other"
+    other.write_text("Subject: precious\n\n")
+    other.rename(inbox.home / "Maildir/cur/a:2,S")
+    here.type("q\n")
+    here.wait("message a is another one by now; left alone")
+    assert here.end() == 0
+    assert (inbox.home / "Maildir/cur/a:2,S").read_text() == "Subject: precious\n\n"
+
+
+# --- files and programs --------------------------------------------------------------------------
+
+
+def test_s_saves_and_deletes_and_c_copies(inbox: Box) -> None:
+    out = said(inbox, "c 1 kept", "s 1 2 kept", "s 3", "q")
+    assert '"kept" 1 message, 39 bytes\n"kept" 2 messages, ' in out
+    assert names(inbox) == ["cur/d:2,"]
+    text = (inbox.home / "kept").read_text()
+    assert re.findall("Subject: (.*)", text) == ["first", "first", "second thing"]
+    assert "\nSubject: third\n" in (inbox.home / "mbox").read_text()
+    said(inbox, "set keepsave", "s * saved/", "q")
+    assert names(inbox) == ["cur/d:2,"]
+
+
+def test_what_cannot_be_saved_is_not_deleted(inbox: Box) -> None:
+    out = said(inbox, "s 1 /nowhere/x", "q")
+    assert "/nowhere/x: No such file or directory" in out
+    assert "cur/a:2,S" in names(inbox)
+
+
+def test_a_maildir_may_be_saved_to(inbox: Box) -> None:
+    (inbox.home / "Old").mkdir()
+    said(inbox, "set folder=~", "s 1 +Old", "q")
+    (kept,) = letters(inbox.home / "Old")
+    assert kept.body == b"body one\n"
+
+
+def test_w_writes_the_text_decoded(box: Box) -> None:
+    made = EmailMessage()
+    made["From"] = "a@x"
+    made.set_content(RUSSIAN, charset="koi8-r")
+    made.add_attachment(b"\0", maintype="a", subtype="b", filename="f")
+    put(box, "a", made.as_bytes())
+    assert '"out" 1/' in said(box, "w 1 out", "q")
+    assert (box.home / "out").read_text() == RUSSIAN + "\n"
+    assert "write to which file?" in said(box, "w", "x")
+
+
+def test_detach_saves_attachments_and_never_elsewhere(box: Box) -> None:
+    made = EmailMessage()
+    made.set_content("text")
+    for name in ("../evil", ".profile", "отчёт.pdf", "отчёт.pdf"):
+        made.add_attachment(name.encode(), maintype="a", subtype="b", filename=name)
+    put(box, "a", made.as_bytes())
+    put(box, "b", letter("a@x", "none"))
+    (box.home / "in").mkdir()
+    (box.home / "in" / "evil").write_text("mine")
+    out = said(box, "det * in", "det", "det 1 nowhere", "x")
+    assert '"in/evil-1"' in out
+    assert "Message 2 has no attachments." in out
+    assert "detach into which directory?" in out
+    assert "nowhere: No such file or directory" in out
+    saved = {path.name: path.read_text() for path in (box.home / "in").iterdir()}
+    assert saved == {
+        "evil": "mine",
+        "evil-1": "../evil",
+        "profile": ".profile",
+        "отчёт.pdf": "отчёт.pdf",
+        "отчёт-1.pdf": "отчёт.pdf",
+    }
+    assert not (box.home / "evil").exists()
+
+
+def test_a_pipe_gets_messages_as_they_came_and_its_output_is_safe(inbox: Box, session) -> None:
+    put(inbox, "e", HOSTILE)
+    out = session("| 1-2 wc -l", 'pipe 5 "cat"', "| 1 false", "set cmd='grep body'", "| 1", "x")
+    assert "\n8\n" in out
+    assert "\x1b" not in out
+    assert "one?[31mred" in out
+    assert "false: exit status 1" in out
+    assert "body one" in out
+    assert "pipe to which command?" in session("unset cmd", "|", "x")
+
+
+def test_a_command_of_the_shell_is_run(session) -> None:
+    out = session("!echo $((6*7))", "sh echo hi", "cd /", "!pwd", "x")
+    assert "\n42\n!\n" in out
+    assert "\nhi\n!\n" in out
+    assert "\n/\n!\n" in out
+
+
+def test_messages_may_be_edited(inbox: Box, session) -> None:
+    editor = "sed -i s/one/ONE/"
+    out = session("e 1", "p 1", "v 2", "x", EDITOR=editor, VISUAL="false")
+    assert "body ONE" in out
+    assert "false: exit status 1; the message is unchanged" in out
+    assert (inbox.home / "Maildir/cur/a:2,S").read_text().endswith("body one\n")
+    session("e 1", "flag 1", "q", EDITOR=editor)
+    bodies = {kept.body: kept.path.name for kept in letters(inbox.home / "Maildir")}
+    assert bodies[b"body ONE\n"].endswith(":2,FS")
+    assert b"body one\n" not in bodies
+    assert len(bodies) == 4
+
+
+def test_settings_may_be_changed(inbox: Box) -> None:
+    (inbox.home / "rc").write_text("set fromrc\nif receive\nset receiving\nendif\n")
+    out = said(
+        inbox, "set x=1 y", "so rc", "set", "unset x", "set", "alias a b@c", "alias", "alias q"
+    )
+    first, second = out.split("fromrc\n")[1:3]
+    assert 'x="1"' in first
+    assert "receiving" in first
+    assert 'x="1"' not in second.partition("a: ")[0].partition("\n")[0]
+    assert "a: b@c\n" in out
+    assert "q: no alias\n" in out
+
+
+def test_what_is_no_command_is_said_and_counts_in_the_status(inbox: Box) -> None:
+    done = script(inbox, "bogus", "hold", "# comment", "p nobody")
+    assert done.stdout == b"bogus is no command here; ? lists them\nno message is nobody\n"
+    assert done.returncode == 0, "quit at the end of the input did what it should"
+    done = script(inbox, "p 9", "x")
+    assert done.stdout == b"no message 9\n"
+
+
+# --- answering -----------------------------------------------------------------------------------
+
+
+def sent(box: Box) -> Letter:
+    """Return the only message in the queue, and empty it."""
+    (qid,) = box.queue()
+    data = box.run("pymail", "queue", "show", "--raw", qid).stdout
+    assert box.run("pymail", "queue", "delete", qid).returncode == 0
+    return Letter(box.spool, data, 0, 0, 0)
+
+
+def test_r_answers_everybody_and_the_message_counts_as_answered(inbox: Box, session) -> None:
+    fields = (f"To: {inbox.user}@localhost, list@x", "Cc: carol@x, ALICE@x", "Message-ID: <1@x>")
+    fields += ("References: <0@x>\n <-1@x>", "Reply-To: =?koi8-r?B?4czJ08E=?= <alice@x>")
+    put(inbox, "e", letter("alice@other", "=?utf-8?b?0L/RgNC4?=", "question", *fields))
+    out = session("r 5\nan answer\n~m\n.", "q")
+    assert "To: Алиса <alice@x>, list@x\nCc: carol@x\nSubject: Re: при\n" in out
+    answer = sent(inbox)
+    assert answer.values("In-Reply-To") == ["<1@x>"]
+    assert answer.values("References") == ["<0@x> <-1@x> <1@x>"]
+    assert answer.values("To")[0].endswith("<alice@x>, list@x")
+    assert answer.values("Cc") == ["carol@x"]
+    assert answer.body.decode().startswith("an answer\n\tFrom: alice@other\n")
+    assert "\tquestion\n" in answer.body.decode()
+    assert "cur/e:2,RS" in names(inbox)
+
+
+def test_capital_r_answers_the_author_only(inbox: Box, session) -> None:
+    put(inbox, "e", letter("alice@x", "Re: s", "q", "To: list@x", "Cc: carol@x"))
+    out = session("R 5\nx\n~f 1\n.", "q")
+    assert "To: alice@x\nSubject: Re: s\n" in out
+    answer = sent(inbox)
+    assert (answer.values("To"), answer.values("Cc")) == (["alice@x"], [])
+    assert answer.values("In-Reply-To") == []
+    assert answer.body.startswith(b"x\nFrom: alice@x\nSubject: first\n\nbody one\n")
+
+
+def test_an_answer_that_is_given_up_is_none(inbox: Box, session) -> None:
+    out = session("r 1\ntext\n~x", "r 1\ntext\n~q", "q")
+    assert out.count("The message is given up.") == 2
+    assert inbox.queue() == []
+    assert "cur/a:2,S" in names(inbox)
+    assert (inbox.home / "dead.letter").exists()
+
+
+def test_nobody_is_answered_where_the_message_asks_for_a_command(inbox: Box, session) -> None:
+    put(inbox, "e", letter("|touch${IFS}/tmp/x", "s", "q"))
+    put(inbox, "f", letter("/etc/passwd", "s", "q", "Reply-To: +folder"))
+    out = session("R 5", "R 6", "x")
+    assert out.count("cannot reply: the message names no author with an address") == 2
+
+
+def test_m_writes_and_forward_passes_on(inbox: Box, session) -> None:
+    out = session("m", "m alice\nHello\ntext\n.", "forw", "q")
+    assert "mail to whom?" in out
+    assert "forward to whom?" in out
+    message = sent(inbox)
+    assert (message.values("Subject"), message.body) == (["Hello"], b"text\n")
+    session("forw 2 bob\nsee\n.", "q")
+    message = sent(inbox)
+    assert message.values("Subject") == ["Fwd: second thing"]
+    assert message.values("To") == ["bob"]
+    assert b"\nContent-Type: message/rfc822\n" in message.data
+    assert b"\n\nbody two\n" in message.data
+    assert "cur/b:2,PS" in names(inbox)
+
+
+def test_an_answer_goes_round_the_addresses_of_the_user(inbox: Box) -> None:
+    (inbox.home / "rc").write_text("alternates me@work\n")
+    to = "To: me@work, odd@x, |touch x, bad@@x, me@home, list@x"
+    put(inbox, "e", letter("eve@x", "s", "q", to, "Cc: ,,;broken <a"))
+    args = ("-S", "from=Me <me@home>", "-S", "noask")
+    out = said(inbox, "source rc", "alternates |bad", "r 5", "x", ".", "x", args=args)
+    assert "To: eve@x, odd@x, list@x\n" in out
+    inbox.config("not TOML")
+    out = said(inbox, "r 5", "~x", "x", args=args)
+    assert "To: eve@x, me@work, odd@x, list@x\n" in out
+
+
+def test_a_thread_that_is_long_keeps_its_ends(inbox: Box) -> None:
+    refs = "References: " + "\n ".join(f"<{n}@x>" for n in range(100))
+    put(inbox, "e", letter("eve@x", "s", "q", "Message-ID: <me@x>", refs))
+    said(inbox, "r 5", "x", ".", "x")
+    chain = sent(inbox).values("References")[0].split()
+    assert (len(chain), chain[0], chain[1], chain[-1]) == (20, "<0@x>", "<82@x>", "<me@x>")
+
+
+def test_a_script_may_answer(inbox: Box) -> None:
+    said(inbox, "R 1", "scripted", ".", "q")
+    assert sent(inbox).body == b"scripted\n"
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("charset", ["koi8-r", "windows-1251", "utf-8"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_russian_is_read_right_at_a_terminal(box: Box, charset: str, *, declared: bool) -> None:
+    head = f"From: Иван <i@x>\nSubject: {RUSSIAN}\n"
+    head += f"Content-Type: text/plain; charset={charset}\n" if declared else ""
+    put(box, "a", f"{head}\n{RUSSIAN}: текст письма\n".encode(charset))
+    here = Terminal(argv("mail", "-n"), {**box.env, "TERM": "dumb"}, box.home)
+    here.wait(f"Иван               {'':16}")
+    here.wait(RUSSIAN)
+    here.wait("? ")
+    here.type("p\n")
+    here.wait("From: Иван <i@x>")
+    here.wait(f"Subject: {RUSSIAN}")
+    here.wait(f"{RUSSIAN}: текст письма")
+    here.type("x\n")
+    assert here.end() == 0
+
+
+def test_no_escape_sequence_reaches_the_terminal(box: Box, person) -> None:
+    put(box, "h", HOSTILE)
+    part = b"Content-Type: text/html\nX-\x1b[1m: \x1b[1m\n\n<p>&#27;[2J &#x9b;m \x1b[31m\n"
+    put(box, "i", part)
+    put(box, "j", b'Content-Type: a/b; name="\x1b[2J"\nSubject: =?utf-8?q?=1B=5B2J?=\n\n\x1b\n')
+    here = person("-S", "crt=1")
+    for line in ("f *", "p *", "P *", "top *", "r 5", "~p", "~m 5-$", "~x", "| 5-$ cat", "x"):
+        here.type(f"{line}\n")
+    assert here.end() == 0
+    controls = {byte for byte in here.shown if byte < 32 or byte == 127}
+    assert controls <= set(b"\r\n\t"), controls
+    text = here.shown.decode()
+    assert not re.search("[\x80-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert "one?[31mred" in text
+
+
+def test_html_goes_through_the_filter_of_the_user(box: Box) -> None:
+    put(box, "a", b"Content-Type: text/html; charset=koi8-r\n\n" + "<p>Да".encode("koi8-r"))
+    assert "\nДа\n" in said(box, "p", "x")
+    assert "\n<P>Да\n" in said(box, "set html_filter='tr p P'", "p", "x")
+    out = said(box, "set html_filter=false", "p", "x")
+    assert "false: exit status 1; shown without it\n" in out
+    assert "\nДа\n" in out
+
+
+def test_a_filter_that_does_not_end_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr("pymail.console._PATIENCE", 0.2)
+    with pytest.raises(MailError, match="sleep 9: no end after"):
+        console.filtered("<p>", "sleep 9")
+
+
+def test_a_terminal_in_koi8_gets_koi8(box: Box) -> None:
+    put(box, "a", letter("a@x", "s", RUSSIAN))
+    done = box.run(
+        "mail", "-n", stdin="p /nothing\np\nx\n".encode("koi8-r"), env={"LC_ALL": "ru_RU.KOI8-R"}
+    )
+    assert RUSSIAN.encode("koi8-r") in done.stdout
+
+
+# --- beside others -------------------------------------------------------------------------------
+
+
+def test_the_inbox_of_another_user_must_be_theirs(machine) -> None:
+    machine.send("root", b"Subject: for alice\n\nx\n", "alice")
+    machine.flush()
+    done = machine.run("root", "mail", "-n", "-u", "alice", stdin=b"p\nq\n")
+    assert b"for alice" in done.stdout
+    (kept,) = machine.mail("alice")
+    assert kept.path.name.endswith(":2,S")
+    assert kept.uid == Path("/home/alice").stat().st_uid
+    Path("/home/bob/Maildir").symlink_to("/home/alice/Maildir")
+    done = machine.run("root", "mail", "-n", "-u", "bob", stdin=b"d *\nq\n")
+    assert (done.returncode, done.stdout) == (77, b"")
+    assert len(machine.mail("alice")) == 1
+    assert machine.run("root", "mail", "-n", "-u", "nobody-here").returncode == 67
+
+
+def test_mutt_and_mail_on_one_maildir_keep_every_message_and_flag(inbox: Box, person) -> None:
+    needs("mutt")
+    here = person()
+    here.wait("? ")
+    here.type("flag 1\n")
+    here.wait("? ")
+    here.type("d 4\n")
+    here.wait("? ")
+    push = (
+        "push '<search>~s first<enter><set-flag>r<search>~s second<enter><delete-message>"
+        "<search>~s third<enter><set-flag>!<quit>'"
+    )
+    settings = (
+        "set folder=/",
+        "set quit=yes",
+        "set delete=yes",
+        "set mark_old=yes",
+    )
+    mutt = ["mutt", "-n", "-F", "/dev/null", "-f", str(inbox.home / "Maildir")]
+    mutt += [word for text in (*settings, push) for word in ("-e", text)]
+    other = Terminal(["/usr/bin/env", *mutt], {**inbox.env, "TERM": "vt100"}, inbox.home)
+    assert other.end() == 0
+    during = names(inbox)
+    assert "cur/a:2,RS" in during
+    assert not any("b" in name[4:5] for name in during)
+    assert any(re.match("cur/c:2,.*F", name) for name in during)
+    here.type("p 3\n")
+    here.wait("body three")
+    here.type("q\n")
+    assert here.end() == 0
+    assert names(inbox) == ["cur/a:2,FRS", "cur/c:2,FS"]
+
+
+def test_dovecot_and_mail_on_one_maildir_keep_every_message_and_flag(
+    tmp_path: Path, box: Box
+) -> None:
+    from authority import Authority
+
+    pem = Authority(tmp_path).pem("good", "localhost")
+    with dovecot(tmp_path / "dovecot", pem) as store:
+        store.put(*(letter(f"u{n}@x", f"s{n}", f"body {n}").encode() for n in range(40)))
+        place = store.root / "mail" / USER
+        wrong: list[str] = []
+
+        def imap() -> None:
+            import imaplib
+
+            from mailstores import PASSWORD
+
+            with imaplib.IMAP4("127.0.0.1", store.ports["imap"]) as server:
+                server.login(USER, PASSWORD)
+                server.select()
+                for n in range(1, 41):
+                    status, _ = server.store(str(n), "+FLAGS", r"(\Flagged $Label)")
+                    if status != "OK":
+                        wrong.append(status)
+
+        thread = threading.Thread(target=imap)
+        thread.start()
+        for n in range(1, 41, 4):
+            done = box.run("mail", "-n", "-N", "-f", str(place), stdin=f"p /s{n}\nq\n".encode())
+            assert done.returncode == 0, done
+        thread.join(60)
+        assert wrong == []
+        found = letters(place)
+        assert sorted(kept.body for kept in found) == sorted(b"body %d\n" % n for n in range(40))
+        flags = [kept.path.name.rpartition(":2,")[2] for kept in found]
+        assert all("F" in each for each in flags), flags
+        assert sum("S" in each for each in flags) >= 10
+        assert all(set(each) <= set("FSa") for each in flags)
+
+
+def test_what_is_no_mailbox_is_refused_at_once(box: Box) -> None:
+    os.mkfifo(box.home / "fifo")
+    assert box.run("mail", "-e", "-f", "fifo", timeout=20).returncode == 1
+    assert box.run("mail", "-f", "fifo", timeout=20).returncode == 1
+    (box.home / "dir").mkdir()
+    assert box.run("mail", "-f", "dir").returncode == 1
+
+
+def test_two_readers_at_once_lose_nothing(inbox: Box) -> None:
+    for n in range(50):
+        put(inbox, f"m{n}", letter("a@x", f"n{n}", f"{n}"))
+    everything = {kept.data for kept in letters(inbox.home / "Maildir")}
+    processes = [
+        subprocess.Popen(argv("mail", "-n", "-N"), env=inbox.env, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, cwd=inbox.home)
+        for _ in range(3)
+    ]  # fmt: skip
+    for process, line in zip(processes, (b"flag *\n", b"p 5-20\n", b"d /n1\n"), strict=True):
+        process.stdin.write(b"=\n" + line)
+        process.stdin.flush()
+    for process in processes:
+        assert process.stdout.readline() == b"3\n", "it has looked into the mailbox"
+    for process in processes:
+        process.stdin.write(b"q\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    left = letters(inbox.home / "Maildir")
+    gone = everything - {kept.data for kept in left}
+    assert all(b"Subject: n1" in data for data in gone)
+    assert len(gone) == 11
+    assert all("F" in kept.path.name.rpartition(":2,")[2] for kept in left)
+
+
+@pytest.mark.parametrize("deliverer", ["pymail", "procmail"])
+def test_an_mbox_is_kept_whole_while_mail_comes(box: Box, deliverer: str) -> None:
+    path = box.home / "m"
+    one = "From a@x Mon Nov 23 00:00:00 2026\n" + letter("a@x", "old %d", "body") + "\n"
+    path.write_text("".join(one % n for n in range(30)))
+    box.config('home_mailbox = "m"\n')
+    # procmail locks with fcntl alone here, and never looks whether the file is still there.
+    (box.home / "rc").write_text(f"MAILDIR={box.home}\n:0\nm\n")
+    failed: list[bytes] = []
+
+    def deliver() -> None:
+        for n in range(15):
+            message = f"From: c@x\nSubject: come {n}\n\nx\n".encode()
+            if deliverer == "pymail":
+                box.send(message)
+                box.flush()
+            else:
+                failed.append(box.run("procmail", "-m", str(box.home / "rc"), stdin=message).stderr)
+
+    needs(*({deliverer} - {"pymail"}))
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    for _ in range(10):
+        assert script(box, "d 1", "p 2", "q", args=("-f", "m")).returncode == 0
+    thread.join(60)
+    assert box.queue() == []
+    assert not any(failed)
+    subjects = re.findall("^Subject: (.*)$", path.read_text(), re.MULTILINE)
+    assert [s for s in subjects if s.startswith("old")] == [f"old {n}" for n in range(10, 30)]
+    came = [int(s.split()[1]) for s in subjects if s.startswith("come")]
+    assert sorted(came) == list(range(15))
+
+
+def test_every_command_stands_in_the_manual_and_the_help_is_true() -> None:
+    needs("mandoc")
+    page = subprocess.run(
+        ["mandoc", "-Tascii", ROOT / "man/mail.1"], capture_output=True, check=True
+    )
+    text = re.sub(".\b", "", page.stdout.decode())
+    for verb, shortest in mailverbs.VERBS.items():
+        rest = verb[len(shortest) :]
+        name = f"{shortest}[{rest}]" if rest else shortest
+        assert re.search(rf"(?<!\w){re.escape(name)}", text), verb
+    assert set(mailverbs.VERBS) == {verb for verb in readverbs._ACTIONS if verb.isalpha()}
+    verbs = readverbs.HELP.partition("A list:")[0]
+    for word in re.findall(r"^([a-zA-Z]{2,})[ ,]", verbs, re.MULTILINE):
+        assert mailverbs.command(word).verb, word
+
+
+def test_reading_is_not_loaded_by_sending(box: Box) -> None:
+    code = (
+        "import sys; sys.argv = ['mail', 'a']; from pymail.cli.mail import main; main(); "
+        "print(*sys.modules)"
+    )
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        input=b"x\n", capture_output=True, env={**box.env, "PATH": PATH}, cwd=box.home, check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.decode().split())
+    assert (
+        loaded & {"email", "html.parser", "pymail.reading", "pymail.folder", "pymail.config"}
+        == set()
+    )

@@ -1,0 +1,104 @@
+"""pymail list, pymail show: mail for scripts."""
+
+import json
+import os
+from email.message import EmailMessage
+
+import pytest
+from harness import Box
+
+HOSTILE = (
+    b"From: =?utf-8?q?a=1B=5B31m?= <a\x9b1m@x>\nTo: \x1b]0;owned\x07\n"
+    b"Subject: \x1b[2J=?utf-8?b?G1s1bQ==?= \xe2\x80\xae evil\n\n"
+    b"one\x1b[31mred\x1b]52;c;aGk=\x07 \xc2\x9b5m \x9bm\x08\x0c\0 two\n"
+)
+
+
+def names(box: Box) -> list[str]:
+    place = box.home / "Maildir"
+    return sorted(str(path.relative_to(place)) for path in place.glob("[cn]*/*"))
+
+
+@pytest.fixture
+def inbox(box: Box) -> Box:
+    """An inbox: one read, one old, two new, one of them hostile."""
+    for folder in ("cur", "new", "tmp"):
+        (box.home / "Maildir" / folder).mkdir(parents=True)
+    for at, (place, text) in enumerate(
+        (
+            ("cur/a:2,S", b"From: alice@x\nSubject: first\n\nbody one\n"),
+            ("cur/b:2,", b"From: Bob <bob@y>\nSubject: second thing\n\nbody two\n"),
+            ("new/c", b"From: Alice <alice@z>\nSubject: third\n\nbody three\n"),
+            ("new/e", HOSTILE),
+        )
+    ):
+        path = box.home / "Maildir" / place
+        path.write_bytes(text)
+        os.utime(path, (at, at))
+    return box
+
+
+def facts(box: Box, *args: str) -> list[dict]:
+    done = box.run("pymail", *args)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert done.stdout.isascii()
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_pymail_list_tells_each_message(inbox: Box) -> None:
+    before = names(inbox)
+    rows = inbox.run("pymail", "list").stdout.decode().splitlines()
+    assert [row.split()[-1] for row in rows] == ["first", "thing", "third", "evil"]
+    found = facts(inbox, "list", "--json")
+    assert [(f["number"], f["id"], f["new"], f["seen"]) for f in found] == [
+        (1, "a", False, True),
+        (2, "b", False, False),
+        (3, "c", True, False),
+        (4, "e", True, False),
+    ]
+    assert found[1]["from"] == "Bob"
+    assert found[1]["address"] == "bob@y"
+    assert found[0]["path"] == f"{inbox.home}/Maildir/cur/a:2,S"
+    assert found[0]["date"] is None
+    assert names(inbox) == before
+
+
+def test_pymail_list_of_nothing_is_status_1(box: Box) -> None:
+    for args in (["list"], ["list", "-j"]):
+        done = box.run("pymail", *args)
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+    assert box.run("pymail", "list", "-f", "nowhere").returncode == 66
+    assert box.run("pymail", "list", "-u", "nobody-here").returncode == 67
+    assert box.run("pymail", "show", "1").returncode == 65
+
+
+def test_pymail_show_shows_one_message(inbox: Box) -> None:
+    for which in ("2", "b"):
+        done = inbox.run("pymail", "show", which)
+        assert done.stdout == b"From: Bob <bob@y>\nSubject: second thing\n\nbody two\n"
+    assert inbox.run("pymail", "show", "--raw", "e").stdout == HOSTILE
+    assert b"\x1b" not in inbox.run("pymail", "show", "e").stdout
+    (shown,) = facts(inbox, "show", "--json", "e")
+    assert shown["headers"][1] == ["To", "\x1b]0;owned\x07"]
+    assert shown["text"].startswith("one\x1b[31m")
+    assert shown["attachments"] == []
+    done = inbox.run("pymail", "show", "9")
+    assert done.returncode == 65
+    assert b"no message 9" in done.stderr
+    assert inbox.run("pymail", "show", "--raw", "--json", "1").returncode == 64
+
+
+def test_pymail_show_saves_attachments(box: Box) -> None:
+    made = EmailMessage()
+    made.set_content("text")
+    made.add_attachment(b"data", maintype="a", subtype="b", filename="../отчёт")
+    path = box.home / "m"
+    path.write_bytes(b"From a Mon Nov 23 00:00:00 2026\n" + made.as_bytes() + b"\n")
+    done = box.run("pymail", "show", "-f", "m", "--save", ".", "1")
+    assert done.stdout.decode() == f"{box.home}/отчёт\n"
+    assert (box.home / "отчёт").read_bytes() == b"data"
+    (shown,) = facts(box, "show", "-f", "m", "-j", "1")
+    assert shown["path"] is None
+    assert shown["attachments"] == [{"part": "2", "name": "../отчёт", "type": "a/b", "size": 4}]
+    assert facts(box, "show", "-f", "m", "-j", shown["id"]) == [shown]
+    assert box.run("pymail", "show", "-f", "m", "--save", "nowhere", "1").returncode == 65
