@@ -230,14 +230,25 @@ class Imap:
         """Return a large message, or the words in which the server refuses it."""
         first = self._part(remote, 0)
         if isinstance(first, str) and self._good():  # it gives no part
-            whole = list(self._fetched({remote.number: remote}))
-            return whole[0][1] if whole else first
+            return self._whole(remote) or first
         if not isinstance(first, bytes):
             return first
         try:
             return collected(self._parts(remote, first))
         except _RefusedError as refusal:
             return str(refusal)
+
+    def _whole(self, remote: Remote) -> Text | str:
+        """Return a message that comes in one, "" where it does not come."""
+        found: Text | str = ""
+        try:
+            for _, text in self._fetched({remote.number: remote}):
+                found = text
+        except LostError:
+            if isinstance(found, Text):
+                found.close()
+            raise
+        return found
 
     def _parts(self, remote: Remote, part: bytes) -> Iterator[bytes]:
         """Yield a message whose first part is at hand."""

@@ -19,8 +19,9 @@ class Sink:
     """smtp-sink(1) on PORT, which counts what it gets."""
 
     def __init__(self, store: str, place: str) -> None:
-        package = packages.unpack("postfix", store)
-        if not package:
+        here = "" if os.path.exists("/usr/sbin/smtp-sink") else None  # it is installed
+        package = packages.unpack("postfix", store) or here
+        if package is None:
             raise RuntimeError("no smtp-sink: no package postfix to be had")
         libraries = f"{package}/usr/lib/postfix:{package}/usr/lib/x86_64-linux-gnu"
         self._path = f"{place}/sink"
