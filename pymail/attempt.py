@@ -62,5 +62,5 @@ def _tried(qid: str) -> list[End]:
 
 
 def _served(spool: Spool) -> bool:
-    """Say whether something starts flush again and again."""
-    return schedule.serves_system() if spool.system else schedule.serves_user()
+    """Say whether flush will try again: who has made a system spool sees to that."""
+    return spool.system or schedule.serves_user()

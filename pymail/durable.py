@@ -1,7 +1,6 @@
 """Files that are replaced as a whole, and are there after a power cut."""
 
 import os
-import tempfile
 
 
 def replace(file: str, text: str, mode: int) -> None:
@@ -9,6 +8,8 @@ def replace(file: str, text: str, mode: int) -> None:
 
     Raise OSError, and the file is as it was.
     """
+    import tempfile  # noqa: PLC0415 -- start-up of those who only sync
+
     folder = os.path.dirname(file)
     os.makedirs(folder, exist_ok=True)
     fd, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
@@ -22,8 +23,13 @@ def replace(file: str, text: str, mode: int) -> None:
     except OSError:
         os.unlink(temporary)
         raise
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync(folder)
+
+
+def sync(folder: str) -> None:
+    """Make what was made, renamed or removed in a directory last.  OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(fd)
     finally:
-        os.close(directory)
+        os.close(fd)

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from pymail import durable
 from pymail.errors import TempError
 from pymail.spool import make_directory
 
@@ -106,7 +107,7 @@ class Fetched:
             finally:
                 os.close(fd)
             os.rename(draft, self._path)
-            _sync(os.path.dirname(self._path))
+            durable.sync(os.path.dirname(self._path))
             os.close(self._file)
             self._file = -1
             self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
@@ -133,7 +134,7 @@ class Fetched:
         if torn:
             os.ftruncate(self._file, len(whole) + len(end))
         if not data:
-            _sync(os.path.dirname(self._path))
+            durable.sync(os.path.dirname(self._path))
         for line in whole.decode("utf-8", "surrogateescape").split("\n"):
             when, key, digest, mark = (*line.split(" "), "", "", "")[:4]
             if not key or not when.isdecimal() or len(when) > _DIGITS:
@@ -155,14 +156,6 @@ def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _sync(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _trouble(path: str, error: OSError) -> TempError:

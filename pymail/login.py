@@ -117,9 +117,8 @@ def prove(hop: NextHop) -> None:
 def store(hop: NextHop, login: Login) -> str:
     """Write down a login; return where the password is now."""
     kept = "" if not _home() else _into_keyring(hop, login)
-    file = _file()
     value = login.user if kept else f"{login.user}:{login.password}"
-    _write(file, [*_others(file, hop.shown), f"{hop.shown} {value}"])
+    file = keep({hop.shown: value})
     _refer(file)
     return kept or file
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import tomli_w
 
-from pymail import config, configfile
+from pymail import config, configfile, durable
 from pymail.config import SETTINGS
 from pymail.configfile import Given
 from pymail.errors import ConfigError, DataError, PermError, TempError, UsageError
@@ -72,7 +72,7 @@ def _replace(
         config.combine(_given(path, file, text), facts)
         _write(lock, file, text, mode)
         if made:
-            _sync(os.path.dirname(folder))
+            durable.sync(os.path.dirname(folder))
     except OSError as error:
         raise _trouble(file, error) from error
     finally:
@@ -179,14 +179,6 @@ def _write(folder: int, file: str, text: str, mode: int) -> None:
             os.unlink(temporary)
         raise
     os.fsync(folder)
-
-
-def _sync(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _trouble(place: str, error: OSError) -> ConfigError | PermError | TempError:

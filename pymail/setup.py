@@ -18,14 +18,13 @@ from pymail.step import Account, Alternative, Directories, File, Folder, Link, S
 PLACE = "/usr/local/lib/pymail"
 """Where the programs are; what stands in PATH are links."""
 
-STARTERS = ("cron", "systemd", "none")
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
 
 
 def plan(start: str) -> list[Step]:
-    """Return the steps for root or for the user who asks; `start` is one of STARTERS, or "".
+    """Return the steps for root or for the user who asks; `start` is cron, systemd, none, or "".
 
     UsageError where flush cannot be started that way.
     """

@@ -99,6 +99,13 @@ def test_odi_leaves_it_to_flush_where_something_starts_that(box: Box) -> None:
     assert len(box.queue()) == 1
 
 
+def test_odi_takes_nothing_back_on_a_machine_that_was_set_up(machine: Machine) -> None:
+    machine.config(f"relayhost = '[127.0.0.1]:{free_port()}'\n")
+    machine.send("root", LETTER, "-odi", "joe@example.org")
+    (line,) = machine.run("root", "mailq", "-j").stdout.splitlines()
+    assert json.loads(line)["recipients"][0]["address"] == "joe@example.org"
+
+
 def test_odi_fails_where_the_message_comes_back(box: Box) -> None:
     with relay(refuse={"joe@example.org": "550 5.1.1 nobody"}) as server:
         done = submit(box, "-t", PYMAIL_RELAYHOST=server.hop)

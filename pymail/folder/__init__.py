@@ -81,7 +81,7 @@ def open_folder(path: str, cache: str = "") -> Folder:
     Raise OSError, or InputError where it is neither.
     """
     if os.path.isdir(path):
-        from pymail.folder.maildir import Maildir  # noqa: PLC0415
+        from pymail.folder.maildir import Maildir  # noqa: PLC0415 -- one of the two is enough
 
         return Maildir(path, cache)
     from pymail.folder.mbox import Mbox  # noqa: PLC0415

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Sequence
 
-from pymail import summaries
+from pymail import durable, summaries
 from pymail.errors import InputError, TempError
 from pymail.folder import Change, Letter, gone, mboxfile
 from pymail.folder.mboxfile import Piece
@@ -165,7 +165,7 @@ def _write(fd: int, old: bytes, data: bytes, kept: str) -> None:
             file.write(data)
             file.flush()
             os.fsync(draft)
-        _sync(os.path.dirname(kept))
+        durable.sync(os.path.dirname(kept))
         # What does not fit must fail before the first byte is lost.
         if len(data) > len(old):
             os.posix_fallocate(fd, len(old), len(data) - len(old))
@@ -185,11 +185,3 @@ def _overwrite(fd: int, old: bytes, data: bytes) -> None:
         at += os.pwrite(fd, view[at : at + _BLOCK], at)
     os.ftruncate(fd, len(data))
     os.fsync(fd)
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -72,10 +72,6 @@ class Response:
             self.message.close()
 
 
-class _RefusedError(Exception):
-    """The server gives no more of a message that it has begun to give."""
-
-
 class Imap:
     """An IMAP server that greets us over `talk`."""
 
@@ -235,7 +231,7 @@ class Imap:
             return first
         try:
             return collected(self._parts(remote, first))
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             return str(refusal)
 
     def _whole(self, remote: Remote) -> Text | str:
@@ -266,7 +262,7 @@ class Imap:
                 if isinstance(following, Text):
                     following.close()
                     following = "it sends a whole message for a part of one"
-                raise _RefusedError(following)
+                raise RefusedError(following)
             part = following
 
     def _part(self, remote: Remote, offset: int) -> bytes | Text | str:
