@@ -2,7 +2,10 @@
 
     STATE/NAME          one line a message, appended and synced: seconds, key, digest of its text;
                         " -" behind it: it was deleted on the server
-    STATE/NAME.lock     held by the one fetch that runs
+    STATE/.NAME.lock    held by the one fetch that runs
+    STATE/.NAME.new     a shorter record that is being written
+
+No name of an account begins with a dot, so no two of them share a file.
 
 Some POP3 servers give the key of a deleted message to a new one: the digest tells them apart.
 
@@ -30,13 +33,14 @@ class Fetched:
 
     def __init__(self, folder: str, name: str) -> None:
         self._path = f"{folder}/{name}"
+        self._beside = f"{folder}/.{name}"
         self._times: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._deleted: dict[str, str] = {}
         self._file = self._lock = -1
         try:
             os.close(make_directory(folder))
-            self._lock = _open(f"{self._path}.lock", os.O_RDWR)
+            self._lock = _open(f"{self._beside}.lock", os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
             self._load()
@@ -96,7 +100,7 @@ class Fetched:
         kept = {key: self._times[key] for key in (present or self._times) if key in self._times}
         if len(self._times) - len(kept) + len(self._deleted) <= len(present) + WORTH:
             return
-        draft = f"{self._path}.new"
+        draft = f"{self._beside}.new"
         try:
             fd = _open(draft, os.O_RDWR | os.O_TRUNC)
             try:

@@ -469,6 +469,17 @@ def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
     assert words in done.stderr.decode()
 
 
+@pytest.mark.parametrize("name", ["..", "a/b", ".a", "-v", "", "a b", "a\\n", "x" * 61])
+def test_an_account_has_a_name_that_a_file_can_have(box: Box, name: str):
+    box.config(f'[fetch."{name}"]\nserver = "x"\nuser = "y"\n')
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 78
+    shown = name.replace("\\n", "?")
+    assert f"[fetch.{shown}]: begin the name with a letter or digit" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+    assert not box.spool.exists()
+
+
 def test_two_fetches_of_an_account_do_not_meet(box: Box, store: Store, account):
     begun, go_on = box.home / "begun", box.home / "go on"
     wait = f'touch {begun}; while ! test -e "{go_on}"; do sleep 0.1; done; cat >/dev/null'

@@ -58,6 +58,20 @@ def test_a_line_that_was_not_finished_counts_for_nothing(folder):
     assert held(folder) == {"a", "c"}
 
 
+def test_accounts_with_names_like_those_of_our_files_share_none(folder, monkeypatch):
+    monkeypatch.setattr(fetched, "WORTH", -5)  # a new file each time
+    names = ("a", "a.lock", "a.new")
+    records = [Fetched(folder, name) for name in names]
+    for record, name in zip(records, names, strict=True):
+        record.add({f"of-{name}": ""})
+        record.keep({f"of-{name}"})
+        record.close()
+    for name in names:
+        record = Fetched(folder, name)
+        assert set(record) == {f"of-{name}"}
+        record.close()
+
+
 def test_two_at_a_time_are_refused(folder):
     record = Fetched(folder, "isp")
     with pytest.raises(TempError, match="another fetch of it is running"):

@@ -185,6 +185,14 @@ arguments = ("-f", "%(sender)", "-d", "%(local)", "-x", "%(other)")
     assert "'%(other)' in the command of the destination" in told
 
 
+@pytest.mark.parametrize(
+    ("server", "name"), [(".x.org", "x.org"), ("", "account"), ("h" * 70, "h" * 50)]
+)
+def test_an_account_gets_a_name_that_it_may_have(server: str, name: str):
+    text = f"[retriever]\ntype = SimpleIMAPRetriever\nserver = {server}\n"
+    assert list(getmail.read(text, NOWHERE).accounts) == [name]
+
+
 def test_a_getmailrc_becomes_an_account(box: Box):
     accounts, notes = converted(box, "getmailrc", GETMAILRC)
     assert accounts == {
