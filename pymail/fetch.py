@@ -89,7 +89,8 @@ class Fetch:
         account = self._account
         try:
             with closing(Fetched(_records(self._spool, self._user), account.name)) as record:
-                there = None if dry else destination(account, self._spool, self._user)
+                limit = self._config.command_time_limit
+                there = None if dry else destination(account, self._spool, self._user, limit)
                 if there:
                     there.recover(_Recorded(account.name, record))
                 while True:

@@ -7,7 +7,7 @@ nothing more to give: the size that it told before is believed by nobody.
 import base64
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pymail.sasl import Secrets
 from pymail.source import After, RefusedError, Remote, Text
@@ -39,6 +39,7 @@ _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d{1,12})(?=[ )])")
 _EXISTS = re.compile(rb"\* (\d{1,10}) EXISTS", re.IGNORECASE)
 _VALIDITY = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
 _QUOTED = re.compile(rb'[( ]BODY\[\] "((?:[^"\\]|\\.)*)"', re.DOTALL)
+_NUMBER = re.compile(rb"\d{1,10}")
 _MOST_ABLE = 10_000
 _SET = 1000
 """Bytes of a set of messages in one command: servers take lines of 8,000, some fewer."""
@@ -82,16 +83,18 @@ class Imap:
         self._able: frozenset[str] = frozenset()
         self._validity = ""
         self._box = ""
+        self._ours: set[int] = set()
         greeting = talk.line("greeting")
-        if greeting[:9].upper() == b"* PREAUTH" and not talk.secret:
-            # Who is logged in already cannot ask for TLS any more (CVE-2020-12398).
-            raise LostError("4.7.0", f"host {talk.host} leaves no room for TLS")
-        if greeting[:4].upper() != b"* OK":
+        self._known = greeting[:9].upper() == b"* PREAUTH"
+        if not self._known and greeting[:4].upper() != b"* OK":
             raise LostError("4.3.2", f"host {talk.host} refused to talk: {words(greeting)}")
         self._ask_capabilities()
 
     def secure(self, tunnel: Tunnel) -> None:
         """Go over to TLS.  LostError where that is not offered."""
+        if self._known:
+            # Who is logged in already cannot ask for TLS any more (CVE-2020-12398).
+            raise LostError("4.7.0", f"host {self._talk.host} leaves no room for TLS")
         if not self._ask("STARTTLS") or not self._talk.idle:
             said = words(self._final)
             raise LostError("4.7.4", f"host {self._talk.host} does not begin TLS: {said}")
@@ -99,7 +102,9 @@ class Imap:
         self._ask_capabilities()
 
     def log_in(self, login: Login, only: Sequence[str]) -> None:
-        """Say who we are, the strongest way that there is."""
+        """Say who we are, where the server does not know; the strongest way that there is."""
+        if self._known:
+            return
         with guarded(login) as secrets:
             self._log_in(login, only, secrets)
         self._ask_capabilities()
@@ -110,7 +115,7 @@ class Imap:
 
     def look(self, box: str) -> list[Remote]:
         """Turn to a folder and return what is in it."""
-        exists, self._validity, self._box = 0, "", box
+        exists, self._validity, self._box, self._ours = 0, "", box, set()
         for response in self._said("SELECT", _quoted(_encoded(box))):
             response.close()
             if match := _EXISTS.match(response.text):
@@ -158,27 +163,63 @@ class Imap:
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
         """Flag, delete or move messages of the folder that was looked at."""
-        if not remotes or after.verb == "keep":
+        uids = [each.number for each in remotes]
+        if not uids or after.verb == "keep":
             return
-        for uids in _sets([each.number for each in remotes]):
-            self._finish(uids, after)
+        if after.verb == "seen":
+            self._flag(uids, "\\Seen")
+        elif after.verb == "move" and "MOVE" in self._able:
+            self._move("MOVE", uids, after.folder)
+        else:
+            if after.verb == "move":
+                # Those that are marked were copied by a fetch that died.
+                marked = self._marked(uids)
+                self._move("COPY", [uid for uid in uids if uid not in marked], after.folder)
+            self._flag(uids, "\\Deleted")
+            self._expunge(uids)
 
-    def _finish(self, uids: str, after: After) -> None:
-        verb = after.verb
-        if verb == "move":
-            folder = _quoted(_encoded(after.folder))
-            moves = "MOVE" in self._able
-            if not self._ask("UID", "MOVE" if moves else "COPY", uids, folder):
+    def _move(self, verb: str, uids: Sequence[int], folder: str) -> None:
+        for part in _sets(uids):
+            if not self._ask("UID", verb, part, _quoted(_encoded(folder))):
                 said = words(self._final)
-                raise RefusedError(f"cannot move messages to folder {after.folder}: {said}")
-            if moves:
-                return
-        flag = "\\Seen" if verb == "seen" else "\\Deleted"
-        if not self._ask("UID", "STORE", uids, "+FLAGS.SILENT", f"({flag})"):
+                raise RefusedError(f"cannot move messages to folder {folder}: {said}")
+
+    def _flag(self, uids: Sequence[int], flag: str) -> None:
+        for part in _sets(uids):
+            if not self._ask("UID", "STORE", part, "+FLAGS.SILENT", f"({flag})"):
+                raise RefusedError(f"cannot flag messages: {words(self._final)}")
+
+    def _expunge(self, uids: Sequence[int]) -> None:
+        """Remove messages that are marked as deleted, and none that others have marked."""
+        commands: list[tuple[str, ...]] = [("UID", "EXPUNGE", part) for part in _sets(uids)]
+        if "UIDPLUS" not in self._able:
+            self._ours.update(uids)
+            self._marked(self._ours)
+            commands = [("EXPUNGE",)]
+        for command in commands:
+            if not self._ask(*command):
+                said = words(self._final)
+                raise RefusedError(f"cannot remove messages from folder {self._box}: {said}")
+
+    def _marked(self, ours: Collection[int]) -> set[int]:
+        """Return what is marked as deleted.
+
+        RefusedError where EXPUNGE would remove more than `ours`.
+        """
+        found: set[int] = set()
+        for response in self._said("UID", "SEARCH", "DELETED"):
+            response.close()
+            if response.text[:8].upper() == b"* SEARCH":
+                found |= {int(uid) for uid in response.text[8:].split() if _NUMBER.fullmatch(uid)}
+        if not self._good():
             said = words(self._final)
-            raise RefusedError(f"cannot flag messages: {said}")
-        if verb != "seen":
-            self._ask(*(("UID", "EXPUNGE", uids) if "UIDPLUS" in self._able else ("EXPUNGE",)))
+            raise RefusedError(f"cannot look for deleted messages in folder {self._box}: {said}")
+        if "UIDPLUS" not in self._able and not found <= set(ours):
+            raise RefusedError(
+                f"messages that others have marked as deleted are in folder {self._box}, and the"
+                " server removes all or none (no UIDPLUS): expunge it with another program"
+            )
+        return found
 
     def close(self) -> None:
         """Break off."""
