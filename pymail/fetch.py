@@ -16,7 +16,7 @@ from pymail.account import Account, After
 from pymail.config import Config
 from pymail.destination import Destination, destination, digest
 from pymail.errors import ConfigError, PermError, TempError
-from pymail.fetched import Fetched
+from pymail.fetched import Fetched, place
 from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
@@ -88,7 +88,7 @@ class Fetch:
         """
         account = self._account
         try:
-            with closing(Fetched(_records(self._spool, self._user), account.name)) as record:
+            with closing(Fetched(place(self._spool, self._user.home), account.name)) as record:
                 limit = self._config.command_time_limit
                 there = None if dry else destination(account, self._spool, self._user, limit)
                 if there:
@@ -325,11 +325,6 @@ class _Recorded:
 
 def _whole(key: str, mark: str) -> str:
     return f"{key} {mark}" if mark else key
-
-
-def _records(spool: Spool, user: Identity) -> str:
-    """Return the directory of the records of a user."""
-    return f"{user.home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
 
 
 def _groups(remotes: Iterable[Remote]) -> Iterator[list[Remote]]:

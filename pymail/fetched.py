@@ -19,13 +19,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pymail import durable
 from pymail.errors import TempError
-from pymail.spool import make_directory
+from pymail.spool import Spool, make_directory
 
 WORTH = 10_000
 """Lines about messages that are gone which are worth a new file."""
 
 _DIGITS = 18
 """Of a time; more of them are none."""
+
+
+def place(spool: Spool, home: str) -> str:
+    """Return the directory of the records of the user whose home this is."""
+    return f"{home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
 
 
 class Fetched:
