@@ -10,7 +10,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pymail import charset, console, display, errors, htmltext, inbox, messagelist, mime, summary
+from pymail import (
+    charset,
+    columns,
+    console,
+    display,
+    errors,
+    htmltext,
+    inbox,
+    messagelist,
+    mime,
+    summary,
+)
 from pymail.caller import Caller
 from pymail.errors import MailError
 from pymail.folder import Change, Folder, Letter
@@ -166,10 +177,10 @@ class Reading:
 
     def show(self, lines: Sequence[str]) -> None:
         """Show lines, through the pager where there are more than fit (`crt`)."""
-        columns, rows = self.size
+        across, rows = self.size
         wanted = self.variables.get("crt", "")
         limit = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else rows - 1
-        taken = sum(max(len(line) - 1, 0) // columns + 1 for line in lines)
+        taken = sum(max(columns.width(line) - 1, 0) // across + 1 for line in lines)
         if os.isatty(1) and taken > limit:
             text = "".join(f"{line}\n" for line in lines)
             pager = self.value("PAGER", "") or console.default_pager()
