@@ -21,8 +21,9 @@ from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
 from pymail.source import RefusedError, Remote, Source, Text
-from pymail.source.imap import PART, Imap
+from pymail.source.imap import Imap
 from pymail.source.pop3 import AGAIN, Pop3
+from pymail.source.response import PART
 from pymail.source.talk import LIMIT, Talk
 from pymail.spool import Spool
 from pymail.transport.connect import call
