@@ -89,7 +89,9 @@ class Fetch:
         """
         account = self._account
         try:
-            with closing(Fetched(place(self._spool, self._user.home), account.name)) as record:
+            whose = f"{account.protocol} {account.server} {account.user}"
+            folder = place(self._spool, self._user.home)
+            with closing(Fetched(folder, account.name, whose)) as record:
                 limit = self._config.command_time_limit
                 there = None if dry else destination(account, self._spool, self._user, limit)
                 if there:

@@ -275,8 +275,8 @@ def test_what_is_kept_is_deleted_when_it_is_old(box: Box, store: Store, account,
     assert box.run("pymail", "fetch").returncode == 0
     assert len(store.letters()) == 3
     record = box.spool / "fetch" / "isp"
-    first, *rest = record.read_text().splitlines()
-    record.write_text("\n".join([f"1000 {first.split()[1]}", *rest, ""]))
+    whose, first, *rest = record.read_text().splitlines()
+    record.write_text("\n".join([whose, f"1000 {first.split()[1]}", *rest, ""]))
     assert box.run("pymail", "fetch").returncode == 0
     assert len(store.letters()) == 2
     assert len(inbox(box)) == 3
@@ -520,7 +520,8 @@ def test_root_has_the_mail_fetched_by_who_gets_it(
     assert bodies == sorted(served(x, "imaps").partition(b"\n\n")[2] for x in LETTERS[:3])
     record = home / ".local/state/pymail/fetch/isp"
     assert record.stat().st_uid == home.stat().st_uid
-    assert len(record.read_text().splitlines()) == 3
+    whose, *lines = record.read_text().splitlines()
+    assert (whose, len(lines)) == (f"# imap localhost {USER}", 3)
 
 
 def test_root_fetches_nothing_for_nobody_or_for_root(machine: Machine):

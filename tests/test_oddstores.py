@@ -257,6 +257,21 @@ def test_a_program_has_no_more_time_than_any_command(box: Box) -> None:
     assert len(server.mail) == 1
 
 
+def test_another_account_in_the_same_table_loses_nothing(box: Box) -> None:
+    """Both servers count from 1: what has the number of a fetched one is not taken for it."""
+    with serving(Imap({"INBOX": {1: letter("one"), 2: letter("two")}})) as port:
+        configure(box, "imap", port, MAILDIR)
+        fetch(box)
+    other = Imap({"INBOX": {1: letter("other"), 2: letter("two of another")}})
+    with serving(other) as port:
+        configure(box, "imap", port, MAILDIR, DELETE)
+        text = box.config_file.read_text().replace("user = 'u'", "user = 'v'")
+        box.config_file.write_text(text)
+        assert "2 fetched" in fetch(box)
+    assert other.folders["INBOX"] == {}
+    assert subjects(box) == ["one", "other", "two", "two of another"]
+
+
 def test_a_message_over_which_the_server_hangs_up_keeps_back_no_other(box: Box) -> None:
     def odd(say: Say, _: str, line: str) -> bool:
         if "BODY.PEEK" in line and any(uid in line for uid in ("6", "5:7")):
