@@ -601,12 +601,14 @@ def test_r_answers_everybody_and_the_message_counts_as_answered(inbox: Box, sess
 
 def test_capital_r_answers_the_author_only(inbox: Box, session) -> None:
     put(inbox, "e", letter("alice@x", "Re: s", "q", "To: list@x", "Cc: carol@x"))
-    out = session("R 5\nx\n~f 1\n.", "q")
+    put(inbox, "f", letter("x@x", "s", "q", "X-Odd: 1"))
+    out = session("R 5\nx\n~f 1\n~F 6\n~M 6\n.", "q")
     assert "To: alice@x\nSubject: Re: s\n" in out
     answer = sent(inbox)
     assert (answer.values("To"), answer.values("Cc")) == (["alice@x"], [])
     assert answer.values("In-Reply-To") == []
     assert answer.body.startswith(b"x\nFrom: alice@x\nSubject: first\n\nbody one\n")
+    assert b"\nX-Odd: 1\n" in answer.body and b"\n\tX-Odd: 1\n" in answer.body
 
 
 def test_capital_r_answers_the_authors_of_several_at_once(inbox: Box, session) -> None:
