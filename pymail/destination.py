@@ -166,7 +166,9 @@ class Folder:
 
     def take(self, digest: str, text: Text) -> str:
         """Write a message to tmp/."""
-        name = f"{int(time.time())}.F{self._tag}-{digest}.pymail"
+        # The digest may come again: another server gives the same key.
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        name = f"{seconds}.F{self._tag}-{digest}.M{rest}P{os.getpid()}.pymail"
         draft = f"{self._tmp}/{name}"
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
