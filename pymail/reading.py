@@ -316,6 +316,7 @@ def commands(here: Reading) -> Iterator[str]:
                 continue
             if person:
                 here.screen.prompt("\n")
+            here.branches = Branches()  # the end counts, whatever `if` is open
             yield "quit"
             return
         yield charset.decode(line, here.user.local)

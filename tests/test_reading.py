@@ -539,6 +539,10 @@ def test_conditions_hold_at_the_prompt_too(inbox: Box, session) -> None:
     assert {"reading", "terminal", "after"} <= set(shown)
     assert "never" not in shown
     assert "endif without if" in shown and "else without if" in shown
+    assert "what is no condition: nothing is obeyed up to endif" in shown
+    done = script(inbox, "d 1", "if", "if s", "x")
+    assert done.stdout.startswith(b"if what? s (sending)") and done.returncode == 0
+    assert len(names(inbox)) == 3, "the end of the input is quit, whatever is open"
 
 
 def test_source_obeys_every_command_of_a_file(inbox: Box, session) -> None:
