@@ -6,7 +6,7 @@ Account is also the table of what such a table may say, as Config is for the set
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pymail.errors import ConfigError
+from pymail.errors import ConfigError, printable
 from pymail.settings import Setting, Value, checked, nearest, row
 
 PORTS = {("imap", True): 993, ("imap", False): 143, ("pop3", True): 995, ("pop3", False): 110}
@@ -14,7 +14,7 @@ PORTS = {("imap", True): 993, ("imap", False): 143, ("pop3", True): 995, ("pop3"
 _HOST = {"pattern": r"[^\s@/:;,<>()\[\]\"\\$]+|[0-9A-Fa-f.:]+", "wanted": "the name of a host"}
 _USER = {"pattern": r"[A-Za-z_][\w.-]*\$?|", "wanted": "the name of a user"}
 _DOMAIN = {"pattern": r"[^\s@/:;,<>()\[\]\"\\$]+", "wanted": "the name of a domain"}
-_NAME = r"[\w.@+-]+"
+_NAME = r"\w[\w.@+-]{0,59}"  # it names files
 _DESTINATIONS = ("maildir", "mda")
 
 
@@ -118,11 +118,10 @@ def accounts(tables: object, place: str) -> dict[str, Account]:
 
 
 def _account(name: str, table: object, place: str) -> Account:
-    import re  # noqa: PLC0415 -- start-up
-
-    where = f"cannot use {place}: [fetch.{name}]"
-    if not isinstance(table, dict) or not re.fullmatch(_NAME, name):
-        raise ConfigError(f"{where} is not a table whose name is made of letters and digits")
+    where = f"cannot use {place}: [fetch.{printable(name)}]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is not a table")
+    _check_name(name, where)
     values: dict[str, Value] = {}
     for key, value in table.items():
         if key not in ROWS:
@@ -143,3 +142,13 @@ def _account(name: str, table: object, place: str) -> Account:
     if account.envelope_header and given:
         raise ConfigError(f"{where}: envelope_header does not go with {given[0]}")
     return account
+
+
+def _check_name(name: str, where: str) -> None:
+    import re  # noqa: PLC0415 -- start-up
+
+    if not re.fullmatch(_NAME, name):
+        raise ConfigError(
+            f"{where}: begin the name with a letter or digit, go on with those and _.@+-,"
+            " and take at most 60"
+        )

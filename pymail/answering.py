@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from pymail import address, config, mailverbs, paths, recipients, replying
+from pymail import address, config, mailverbs, paths, readfiles, recipients, replying
 from pymail.compose import Draft
 from pymail.errors import MailError, UsageError
 from pymail.mailargs import Options
@@ -12,22 +12,31 @@ from pymail.recipients import Book
 from pymail.sending import Sending
 
 
-def reply(*, everybody: bool) -> Callable[[Reading, str], None]:
-    """Return what answers messages: to their authors, or to everybody who got them.
+def reply(*, recorded: bool = False) -> Callable[[Reading, str], None]:
+    """Return what answers each message, to everybody who got it.
 
-    A message counts as answered once the answer is in the spool.
+    A message counts as answered once the answer is in the spool.  A copy of one that is to be
+    `recorded` goes into the mailbox that is called as the author.
     """
 
     def answer(here: Reading, text: str) -> None:
         for number in here.select(mailverbs.words(text)):
-            here.dot = number
-            draft = replying.reply(here.data(number), _mine(here), everybody=everybody)
-            here.say(f"To: {', '.join(box.shown for box in draft.to)}")
-            if draft.cc:
-                here.say(f"Cc: {', '.join(box.shown for box in draft.cc)}")
-            here.say(f"Subject: {draft.subject}")
-            if _send(here, draft):
-                here.entries[number - 1].flags |= {"R", "S"}
+            draft = replying.reply(here.data(number), _mine(here), everybody=True)
+            _answer(here, draft, [number], recorded=recorded)
+
+    return answer
+
+
+def reply_to_authors(*, recorded: bool = False) -> Callable[[Reading, str], None]:
+    """Return what answers the first of some messages, to the authors of all of them."""
+
+    def answer(here: Reading, text: str) -> None:
+        numbers = here.select(mailverbs.words(text))
+        first, *others = (
+            replying.reply(here.data(number), _mine(here), everybody=False) for number in numbers
+        )
+        first.to = recipients.unique([*first.to, *(box for each in others for box in each.to)])
+        _answer(here, first, numbers, recorded=recorded)
 
     return answer
 
@@ -54,7 +63,19 @@ def forward(here: Reading, text: str) -> None:
             here.entries[number - 1].flags |= {"P", "S"}
 
 
-def _send(here: Reading, draft: Draft) -> bool:
+def _answer(here: Reading, draft: Draft, numbers: list[int], *, recorded: bool) -> None:
+    here.dot = numbers[0]
+    copy = readfiles.of_author(here, numbers[0]) if recorded else ""
+    here.say(f"To: {', '.join(box.shown for box in draft.to)}")
+    if draft.cc:
+        here.say(f"Cc: {', '.join(box.shown for box in draft.cc)}")
+    here.say(f"Subject: {draft.subject}")
+    if _send(here, draft, copy):
+        for number in numbers:
+            here.entries[number - 1].flags |= {"R", "S"}
+
+
+def _send(here: Reading, draft: Draft, copy: str = "") -> bool:
     """Let the person write the message; say whether it was put into the spool."""
     options = Options(interactive=True)
 
@@ -62,7 +83,9 @@ def _send(here: Reading, draft: Draft) -> bool:
         numbers = here.select(mailverbs.words(text))
         return b"".join(replying.indented(here.lines(at), prefix) for at in numbers)
 
-    if Sending(options, here.user, draft, here.screen, quote).send():
+    sending = Sending(options, here.user, draft, here.screen, quote)
+    sending.copy = copy
+    if sending.send():
         here.say("The message is given up.")
         return False
     return True

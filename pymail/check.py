@@ -10,10 +10,23 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pymail import aliascheck, aliases, config, dkim, dkimkeys, peek, schedule, world
+from pymail import (
+    aliascheck,
+    aliases,
+    child,
+    config,
+    dkim,
+    dkimkeys,
+    fetched,
+    peek,
+    schedule,
+    world,
+)
 from pymail.config import Config
 from pymail.errors import MailError, TempError
 from pymail.explain import end
+from pymail.identity import Identity, lookup
+from pymail.paths import home
 from pymail.route import Router
 from pymail.spool import NEVER, Spool
 
@@ -56,6 +69,7 @@ def check(spool: Spool, now: int) -> list[Finding]:
         of_disk,
         of_aliases,
         of_roles,
+        of_accounts,
         of_runs,
     ):
         found += part(settings, spool, now)
@@ -222,6 +236,25 @@ def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             if outcome is not None and outcome.status != "sent":
                 remedy = "echo 'root: LOGIN' >>/etc/aliases && newaliases"
                 yield Finding(f"mail for {role} {end(target)}", remedy, fatal=True)
+
+
+def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+    """Find records of accounts that are not in the configuration any more."""
+    users: list[Identity | None] = [Identity("", os.getuid(), os.getgid(), home(os.getuid()), "")]
+    if spool.system and os.geteuid() == 0:
+        users = [lookup(name) for name in {each.to for each in settings.accounts.values()}]
+    for user in users:
+        if user is None:
+            continue
+        folder = fetched.place(spool, user.home)
+        try:
+            names = child.ask(user, lambda folder=folder: peek.names(folder))  # type: ignore[misc]
+        except OSError:
+            continue  # not ours to see
+        for name in names:
+            if name not in settings.accounts and not name.startswith("."):
+                words = f"{folder}/{name} records what was fetched, but there is no [fetch.{name}]"
+                yield Finding(words, f"rm -f {shlex.quote(f'{folder}/{name}')}")
 
 
 def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:

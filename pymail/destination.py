@@ -58,10 +58,13 @@ def digest(account: str, key: str) -> str:
     return hashlib.sha256(text).hexdigest()[:_DIGEST]
 
 
-def destination(account: Account, spool: Spool, user: Identity) -> Destination:
-    """Return where the mail of an account goes; `user` is who runs this."""
+def destination(account: Account, spool: Spool, user: Identity, time_limit: int) -> Destination:
+    """Return where the mail of an account goes; `user` is who runs this.
+
+    time_limit  seconds that a command may take
+    """
     if account.mda:
-        return Program(account, user)
+        return Program(account, user, time_limit)
     if account.maildir:
         path = account.maildir
         path = f"{user.home}/{path[2:]}" if path.startswith("~/") else path
@@ -214,7 +217,8 @@ class Program:
 
     certain = False
 
-    def __init__(self, account: Account, user: Identity) -> None:
+    def __init__(self, account: Account, user: Identity, time_limit: int) -> None:
+        self._time_limit = time_limit
         self._command = account.mda
         self._to = account.to or user.name
         self._user = user
@@ -227,7 +231,7 @@ class Program:
         argument = self._command.replace("%T", shlex.quote(self._to))
         delivery = Delivery(
             0, "", digest, False, "", self._to, self._to, argument, "",
-            self._user, content(text), int(time.time()),
+            self._user, content(text), int(time.time()), time_limit=self._time_limit,
         )  # fmt: skip
         ((_, outcome),) = command.deliver([delivery])
         return "" if outcome.status == "sent" else outcome.words

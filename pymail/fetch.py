@@ -16,13 +16,14 @@ from pymail.account import Account, After
 from pymail.config import Config
 from pymail.destination import Destination, destination, digest
 from pymail.errors import ConfigError, PermError, TempError
-from pymail.fetched import Fetched
+from pymail.fetched import Fetched, place
 from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
 from pymail.source import RefusedError, Remote, Source, Text
-from pymail.source.imap import PART, Imap
+from pymail.source.imap import Imap
 from pymail.source.pop3 import AGAIN, Pop3
+from pymail.source.response import PART
 from pymail.source.talk import LIMIT, Talk
 from pymail.spool import Spool
 from pymail.transport.connect import call
@@ -88,8 +89,11 @@ class Fetch:
         """
         account = self._account
         try:
-            with closing(Fetched(_records(self._spool, self._user), account.name)) as record:
-                there = None if dry else destination(account, self._spool, self._user)
+            whose = f"{account.protocol} {account.server} {account.user}"
+            folder = place(self._spool, self._user.home)
+            with closing(Fetched(folder, account.name, whose)) as record:
+                limit = self._config.command_time_limit
+                there = None if dry else destination(account, self._spool, self._user, limit)
                 if there:
                     there.recover(_Recorded(account.name, record))
                 while True:
@@ -324,11 +328,6 @@ class _Recorded:
 
 def _whole(key: str, mark: str) -> str:
     return f"{key} {mark}" if mark else key
-
-
-def _records(spool: Spool, user: Identity) -> str:
-    """Return the directory of the records of a user."""
-    return f"{user.home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
 
 
 def _groups(remotes: Iterable[Remote]) -> Iterator[list[Remote]]:

@@ -1,9 +1,16 @@
 """What was fetched from an account: one file, which a crash cannot hurt.
 
     STATE/NAME          one line a message, appended and synced: seconds, key, digest of its text;
-                        " -" behind it: it was deleted on the server
-    STATE/NAME.lock     held by the one fetch that runs
+                        " -" behind it: it was deleted on the server; "# PROTOCOL SERVER USER":
+                        who has the messages of the lines behind it
+    STATE/.NAME.lock    held by the one fetch that runs
+    STATE/.NAME.new     a shorter record that is being written
 
+No name of an account begins with a dot, so no two of them share a file.
+
+Another server, or user, may give the same keys to other messages: where the account has changed,
+nothing counts as fetched any more, but what the same user has in a folder of IMAP whose UIDVALIDITY
+is a time: that is the same folder under another name of the server.
 Some POP3 servers give the key of a deleted message to a new one: the digest tells them apart.
 
 A line without its end was not finished: its message was not recorded.
@@ -11,32 +18,44 @@ A line without its end was not finished: its message was not recorded.
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pymail import durable
-from pymail.errors import TempError
-from pymail.spool import make_directory
+from pymail.errors import TempError, printable
+from pymail.spool import Spool, make_directory
 
 WORTH = 10_000
 """Lines about messages that are gone which are worth a new file."""
+
+_TIMED = re.compile(r"[^:]+:[1-9][0-9]{9}:[0-9]+")
+"""A key of IMAP with a UIDVALIDITY that is a time."""
 
 _DIGITS = 18
 """Of a time; more of them are none."""
 
 
+def place(spool: Spool, home: str) -> str:
+    """Return the directory of the records of the user whose home this is."""
+    return f"{home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
+
+
 class Fetched:
     """The record of one account, under its lock.  TempError where another fetch has it."""
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, whose: str) -> None:
+        """Open it; `whose` says protocol, server and user, in one line."""
+        self._whose = f"# {printable(whose)}"
         self._path = f"{folder}/{name}"
+        self._beside = f"{folder}/.{name}"
         self._times: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._deleted: dict[str, str] = {}
         self._file = self._lock = -1
         try:
             os.close(make_directory(folder))
-            self._lock = _open(f"{self._path}.lock", os.O_RDWR)
+            self._lock = _open(f"{self._beside}.lock", os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
             self._load()
@@ -96,12 +115,12 @@ class Fetched:
         kept = {key: self._times[key] for key in (present or self._times) if key in self._times}
         if len(self._times) - len(kept) + len(self._deleted) <= len(present) + WORTH:
             return
-        draft = f"{self._path}.new"
+        draft = f"{self._beside}.new"
         try:
             fd = _open(draft, os.O_RDWR | os.O_TRUNC)
             try:
                 lines = (f"{when} {key} {self._digests[key]}" for key, when in kept.items())
-                text = "".join(f"{line.rstrip()}\n" for line in lines)
+                text = "".join(f"{line.rstrip()}\n" for line in (self._whose, *lines))
                 _write(fd, text.encode("utf-8", "surrogateescape"))
                 os.fsync(fd)
             finally:
@@ -135,7 +154,11 @@ class Fetched:
             os.ftruncate(self._file, len(whole) + len(end))
         if not data:
             durable.sync(os.path.dirname(self._path))
+        whose = ""
         for line in whole.decode("utf-8", "surrogateescape").split("\n"):
+            if line.startswith("# "):
+                whose = self._turn(whose, line)
+                continue
             when, key, digest, mark = (*line.split(" "), "", "", "")[:4]
             if not key or not when.isdecimal() or len(when) > _DIGITS:
                 continue
@@ -146,6 +169,17 @@ class Fetched:
             else:
                 self._times[key], self._digests[key] = int(when), digest
                 self._deleted.pop(key, "")
+        if self._turn(whose, self._whose) != whose:
+            self._append([self._whose])
+
+    def _turn(self, before: str, whose: str) -> str:
+        """Go over to another server or user, who may have other messages under the same keys."""
+        if before and whose != before:
+            same = whose.split(" ", 3)[3:] == before.split(" ", 3)[3:]
+            for key in [key for key in self._times if not (same and _TIMED.fullmatch(key))]:
+                del self._times[key]
+                self._deleted[key] = self._digests.pop(key)
+        return whose
 
 
 def _open(path: str, flags: int) -> int:

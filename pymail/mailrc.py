@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pymail import charset
+from pymail.branches import Branches
 
 _COMMANDS = {
     "alias": 1,
@@ -71,16 +72,16 @@ class Mailrc:
 
     def obey(self, text: str, depth: int = 0) -> None:
         """Obey the commands in `text`, which may be several lines."""
-        branches: list[bool | None] = []
+        branches = Branches()
         for line in text.replace("\\\n", " ").splitlines():
             name, args = _command(line)
             if name == "if":
-                branches.append(self._holds(args))
-            elif name == "else" and branches:
-                branches[-1] = None if branches[-1] is None else not branches[-1]
-            elif name == "endif" and branches:
-                branches.pop()
-            elif all(branches):
+                branches.begin(holds=self.holds(args))
+            elif name == "else":
+                branches.turn()
+            elif name == "endif":
+                branches.end()
+            elif branches:
                 self._obey(name, args, depth)
 
     def assign(self, arg: str) -> None:
@@ -106,7 +107,7 @@ class Mailrc:
             return os.path.join(self.home, folder, path[1:])
         return self.home + path[1:] if path == "~" or path.startswith("~/") else path
 
-    def _holds(self, args: list[str]) -> bool | None:
+    def holds(self, args: list[str]) -> bool | None:
         """Say whether the condition of an `if` holds; None for one that is not known."""
         word = args[0].lower() if args else "?"
         known = {"send": self.sends, "receive": not self.sends, "terminal": self.terminal}

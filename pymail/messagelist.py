@@ -8,7 +8,7 @@
     *        all
 
 Words add up; a :c beside others keeps of them what is such.  Messages marked for deletion count
-for `undelete` only.
+for `undelete` and `hold` only.
 """
 
 import re
@@ -53,7 +53,7 @@ class _Among:
 
     messages: Sequence[Known]
     current: int
-    deleted: bool
+    deleted: bool | None
 
     def number(self, text: str) -> int:
         """Return the number that one end of a range means."""
@@ -76,7 +76,7 @@ class _Among:
 
     def counts(self, at: int) -> bool:
         """Say whether a message may be meant."""
-        return self.messages[at - 1].deleted == self.deleted
+        return self.deleted is None or self.messages[at - 1].deleted == self.deleted
 
     def all(self, holds: Callable[[Known], bool]) -> list[int]:
         """Return every message that counts and for which `holds` does."""
@@ -85,12 +85,12 @@ class _Among:
 
 
 def select(
-    words: Sequence[str], messages: Sequence[Known], current: int, *, deleted: bool = False
+    words: Sequence[str], messages: Sequence[Known], current: int, *, deleted: bool | None = False
 ) -> list[int]:
     """Return the numbers of the messages that `words` mean, in order; the current one for none.
 
     `current` is 0 where there is none.  With `deleted` those marked for deletion count, else
-    the others.  Raise DataError where nothing is meant.
+    the others; all count with None.  Raise DataError where nothing is meant.
     """
     among = _Among(messages, current, deleted)
     kinds = [word for word in words if word.startswith(":")]

@@ -1,25 +1,62 @@
 """What the commands of mail's reading side do with files and programs."""
 
 import os
-import time
+import shlex
 from collections.abc import Callable, Sequence
 
-from pymail import attachments, charset, console, display, keep, legible, mailverbs, mime
-from pymail.errors import OutputError, UsageError
+from pymail import address, attachments, charset, console, display, legible, mailverbs, mime
+from pymail.errors import DataError, OutputError, UsageError
 from pymail.reading import Reading
 
 
 def save(here: Reading, text: str) -> None:
     """Append messages to a mailbox; those of the inbox go when it is left (unless `keepsave`)."""
-    numbers = _append(here, text)
-    if here.inbox and "keepsave" not in here.variables:
-        for number in numbers:
-            here.entries[number - 1].deleted = True
+    _delete_saved(here, _append(here, *_to_file(here, text)))
 
 
 def copy(here: Reading, text: str) -> None:
     """Append messages to a mailbox."""
-    _append(here, text)
+    _append(here, *_to_file(here, text))
+
+
+def save_by_author(here: Reading, text: str) -> None:
+    """Do as save() does, with a mailbox that is called as the author of the first message."""
+    _delete_saved(here, _append(here, *_to_author(here, text)))
+
+
+def copy_by_author(here: Reading, text: str) -> None:
+    """Append messages to a mailbox that is called as the author of the first of them."""
+    _append(here, *_to_author(here, text))
+
+
+def of_author(here: Reading, number: int) -> str:
+    """Return the mailbox that is called as the author of a message.
+
+    A stranger has chosen that name: it leads nowhere else, and where something is called so
+    already that is no mailbox, that is an error.
+    """
+    local = address.split(here.entries[number - 1].letter.about.address)[0]
+    name = os.path.basename(local).lstrip(".")
+    if not (name and name.isprintable()):
+        raise DataError(f"message {number} names no author that a file can be called by")
+    path = os.path.join(".", name)
+    if "outfolder" in here.variables:
+        path = here.user.mailrc.expand(f"+{name}")
+    if not _can_be_mailbox(path):
+        raise DataError(f"{path} is no mailbox: save to another")
+    return path
+
+
+def folders(here: Reading, _text: str) -> None:
+    """List the directory of `folder`."""
+    if not here.variables.get("folder"):
+        raise UsageError("set folder to the directory of your mailboxes first")
+    place = shlex.quote(os.path.dirname(here.user.mailrc.expand("+x")))
+    command = f"{here.value('LISTER', 'ls')} {place}"
+    printed, status = console.output(command, here.value("SHELL", "/bin/sh"), b"")
+    here.show(legible.lines(charset.decode(printed, here.user.local)))
+    if status:
+        raise OutputError(f"{command}: exit status {status}")
 
 
 def write(here: Reading, text: str) -> None:
@@ -90,22 +127,42 @@ def change_directory(here: Reading, text: str) -> None:
     os.chdir(here.user.mailrc.expand((mailverbs.words(text) or ["~"])[0]))
 
 
-def _append(here: Reading, text: str) -> list[int]:
-    """Append messages to the mailbox that is named last, or ~/mbox; return their numbers."""
+def _to_file(here: Reading, text: str) -> tuple[list[int], str]:
+    """Return the messages that are named, and the mailbox that is named last, or ~/mbox."""
     words, name = mailverbs.last(text)
     path = here.user.mailrc.expand(name) if name else here.user.path("MBOX", "~/mbox")
-    numbers = here.select(words)
-    size = 0
-    for number in numbers:
-        data = here.data(number)
-        about = here.entries[number - 1].letter.about
-        sender = about.address if about.address.isprintable() else ""
-        keep.append(path, data, "".join(sender.split()) or "MAILER-DAEMON", int(time.time()))
-        size += len(data)
+    return here.select(words), path
+
+
+def _to_author(here: Reading, text: str) -> tuple[list[int], str]:
+    numbers = here.select(mailverbs.words(text))
+    return numbers, of_author(here, numbers[0])
+
+
+def _append(here: Reading, numbers: list[int], path: str) -> list[int]:
+    """Append messages to a mailbox; return their numbers."""
+    size = sum(here.keep(here.entries[number - 1], path) for number in numbers)
     here.dot = numbers[-1]
     count = "1 message" if len(numbers) == 1 else f"{len(numbers)} messages"
     here.say(f'"{path}" {count}, {size} bytes')
     return numbers
+
+
+def _delete_saved(here: Reading, numbers: list[int]) -> None:
+    if here.inbox and "keepsave" not in here.variables:
+        for number in numbers:
+            here.entries[number - 1].deleted = True
+
+
+def _can_be_mailbox(path: str) -> bool:
+    if os.path.isdir(path):
+        return os.path.isdir(f"{path}/cur")
+    if not os.path.lexists(path):
+        return True
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(5) in (b"", b"From ")
 
 
 def _texts(part: mime.Part) -> Sequence[mime.Part]:

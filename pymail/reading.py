@@ -7,10 +7,24 @@ leave it as it was.
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pymail import charset, console, display, errors, htmltext, inbox, messagelist, mime, summary
+from pymail import (
+    charset,
+    columns,
+    console,
+    display,
+    errors,
+    htmltext,
+    inbox,
+    keep,
+    messagelist,
+    mime,
+    summary,
+)
+from pymail.branches import Branches
 from pymail.caller import Caller
 from pymail.errors import MailError
 from pymail.folder import Change, Folder, Letter
@@ -23,11 +37,15 @@ _WIDTH, _HEIGHT = 80, 24
 
 @dataclass(slots=True)
 class Entry:
-    """A message in the listing, and what is to become of it."""
+    """A message in the listing, and what is to become of it.
+
+    boxed  it goes to the mailbox of MBOX when this one is left
+    """
 
     letter: Letter
     flags: set[str]
     deleted: bool = False
+    boxed: bool = False
     text: bytes = b""
 
     @property
@@ -46,8 +64,8 @@ class Entry:
     @property
     def state(self) -> str:
         """The sign of the message in a listing."""
-        if self.deleted:
-            return "D"
+        if self.deleted or self.boxed:
+            return "D" if self.deleted else "M"
         if "S" not in self.flags:
             return "N" if self.letter.new else "O"
         return next((sign for sign in "FR" if sign in self.flags), " ")
@@ -71,6 +89,8 @@ class Reading:
     shown  whether it has been shown
     top    the number of the first message on the page of the listing
     inbox  whether the mailbox is one's inbox, whose saved messages go at the end
+    depth  how many files that source one another are open
+    before the path of the mailbox that was read before, and whether that was an inbox
     """
 
     folder: Folder
@@ -83,6 +103,9 @@ class Reading:
     shown: bool = False
     top: int = 1
     ended: bool = False
+    branches: Branches = field(default_factory=Branches)
+    depth: int = 0
+    before: tuple[str, bool] = ("", False)
 
     def begin(self) -> None:
         """Look into the mailbox, and go to the first message that is new, or not read."""
@@ -115,7 +138,7 @@ class Reading:
         parts += [f"{unread} unread"] if unread else []
         return f'"{self.folder.path}": {", ".join(parts)}'
 
-    def select(self, words: Sequence[str], *, deleted: bool = False) -> list[int]:
+    def select(self, words: Sequence[str], *, deleted: bool | None = False) -> list[int]:
         """Return the messages that a message list means.  Raise DataError."""
         if not self.entries:
             raise errors.DataError("no messages")
@@ -130,6 +153,14 @@ class Reading:
         """Return a message.  Raise MailError."""
         entry = self.entries[number - 1]
         return entry.text or self.folder.read(entry.letter)
+
+    def keep(self, entry: Entry, path: str, *, follow: bool = True) -> int:
+        """Append a message to the mailbox at `path`; return its size.  Raise OSError, MailError."""
+        data = entry.text or self.folder.read(entry.letter)
+        sender = entry.letter.about.address
+        sender = "".join(sender.split()) if sender.isprintable() else ""
+        keep.append(path, data, sender or "MAILER-DAEMON", int(time.time()), follow=follow)
+        return len(data)
 
     def say(self, text: str) -> None:
         """Show lines."""
@@ -166,10 +197,10 @@ class Reading:
 
     def show(self, lines: Sequence[str]) -> None:
         """Show lines, through the pager where there are more than fit (`crt`)."""
-        columns, rows = self.size
+        across, rows = self.size
         wanted = self.variables.get("crt", "")
         limit = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else rows - 1
-        taken = sum(max(len(line) - 1, 0) // columns + 1 for line in lines)
+        taken = sum(max(columns.width(line) - 1, 0) // across + 1 for line in lines)
         if os.isatty(1) and taken > limit:
             text = "".join(f"{line}\n" for line in lines)
             pager = self.value("PAGER", "") or console.default_pager()
@@ -221,6 +252,7 @@ class Reading:
         """Change the mailbox as the person wants it.  Raise MailError."""
         if self.options.read_only:
             return
+        self._box()
         changes = [change for entry in self.entries if (change := entry.change())]
         if not changes:
             return
@@ -236,6 +268,20 @@ class Reading:
             signal.signal(signal.SIGINT, before)
         for trouble in troubles:
             self.say(trouble)
+
+    def _box(self) -> None:
+        """Move messages to the mailbox of MBOX, as `mbox` wants it."""
+        path = self.user.path("MBOX", "~/mbox")
+        try:
+            if os.path.exists(path) and os.path.samefile(path, self.folder.path):
+                return
+            for entry in self.entries:
+                if entry.boxed and not entry.deleted:
+                    self.keep(entry, path)
+                    entry.deleted = True
+        except OSError as error:
+            text = f"cannot add to {path}: {error.strerror}; x ends without"
+            raise errors.TempError(text) from None
 
 
 def read(path: str, owner: str, user: Caller, options: Options) -> int:

@@ -1,11 +1,19 @@
 """What the commands of mail's reading side do: going, showing, marking, settings, leaving."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from pymail import answering, console, errors, inbox, mailverbs, readfiles, reading
+from pymail import answering, charset, console, errors, inbox, mailverbs, readfiles, reading
+from pymail.branches import Branches
 from pymail.errors import DataError, MailError, UsageError
+from pymail.mailrc import Mailrc
 from pymail.reading import Reading
+
+_DEPTH = 10
+"""Files that may source one another."""
+
+_SOURCE = 1 << 20
+"""Bytes that are read of such a file."""
 
 HELP = """\
 type, print [list]      show messages            headers, h [n]     list a page
@@ -13,14 +21,15 @@ next, + or Enter        show the next one        z+, z-             turn the pag
 - [n]                   go back                  from, f [list]     list messages
 Type [list]             with the whole header    top [list]         the first lines
 reply, r [list]         answer everybody         delete, d [list]   mark as deleted
-Reply, R [list]         answer the author        undelete, u [list] take that back
+Reply, R [list]         answer the authors       undelete, u [list] take that back
 forward [n] address     pass on                  flag, unflag [list]
-mail, m address         write a message          unread [list]      mark as not read
+mail, m address         write a message          unread, touch      mark as not read, read
 save, s [list] file     save, and delete         detach [list] dir  save attachments
 copy, c [list] file     save, and keep           pipe, | [list] cmd give to a command
+Save, Copy [list]       to a file of the author  mbox, hold [list]  to ~/mbox, or not
 write, w [list] file    save the text            edit, visual [list]
-file [path]             another mailbox          ! [command]        run a command
-set [variable[=value]]  alias, unset, ...        size, =, list, echo, cd
+file [path], folders    another mailbox          ! [command]        run a command
+set [variable[=value]]  alias, unset, source ... size, =, list, echo, cd
 quit, q                 end, and change the mailbox
 exit, x                 end, and change nothing
 
@@ -51,6 +60,8 @@ def run(here: Reading) -> int:
 def _obey(here: Reading, line: str) -> int:
     """Obey one line; return the status that the program would end with now."""
     command = mailverbs.command(line)
+    if not (here.branches or command.verb in {"if", "else", "endif"}):
+        return errors.EX_OK
     action = _ACTIONS.get(command.verb)
     try:
         if action is None:
@@ -160,6 +171,17 @@ def _mark(add: str, remove: str) -> Verb:
     return mark
 
 
+def _mbox(here: Reading, text: str) -> None:
+    for number in here.select(mailverbs.words(text)):
+        here.entries[number - 1].boxed = True
+
+
+def _hold(here: Reading, text: str) -> None:
+    """Let messages stay, whatever was to become of them."""
+    for entry in (here.entries[at - 1] for at in here.select(mailverbs.words(text), deleted=None)):
+        entry.deleted = entry.boxed = False
+
+
 def _size(here: Reading, text: str) -> None:
     for number in here.select(mailverbs.words(text)):
         here.say(f"{number}: {here.entries[number - 1].letter.size}")
@@ -201,6 +223,52 @@ def _mailrc(verb: str) -> Verb:
     return obey
 
 
+def _longer(verb: str, listed: Callable[[Mailrc], Iterable[str]]) -> Verb:
+    """Return what makes a list longer, or shows it."""
+
+    def obey(here: Reading, text: str) -> None:
+        if text:
+            here.user.mailrc.obey(f"{verb} {text}")
+        else:
+            here.say(" ".join(listed(here.user.mailrc)))
+
+    return obey
+
+
+def _source(here: Reading, text: str) -> None:
+    """Obey the commands in a file; its conditions are its own."""
+    if not text:
+        raise UsageError("source which file?")
+    if here.depth == _DEPTH:
+        raise UsageError(f"{_DEPTH} files source one another")
+    path = here.user.mailrc.expand(mailverbs.words(text)[0])
+    with open(path, "rb") as file:
+        lines = charset.decode(file.read(_SOURCE), here.user.local).replace("\\\n", " ")
+    outer, here.branches = here.branches, Branches()
+    here.depth += 1
+    try:
+        for line in lines.splitlines():
+            if line.strip() and not here.ended:
+                _obey(here, line)
+    finally:
+        here.branches = outer
+        here.depth -= 1
+
+
+def _if(here: Reading, text: str) -> None:
+    here.branches.begin(holds=here.user.mailrc.holds(mailverbs.words(text)))
+
+
+def _else(here: Reading, _text: str) -> None:
+    if not here.branches.turn():
+        raise UsageError("else without if")
+
+
+def _endif(here: Reading, _text: str) -> None:
+    if not here.branches.end():
+        raise UsageError("endif without if")
+
+
 def _alias(here: Reading, text: str) -> None:
     if len(mailverbs.words(text)) > 1:
         here.user.mailrc.obey(f"alias {text}")
@@ -215,13 +283,29 @@ def _file(here: Reading, text: str) -> None:
     if not text:
         here.say(here.announcement())
         return
-    path = here.user.mailrc.expand(mailverbs.words(text)[0].removeprefix("maildir:"))
-    folder = inbox.opened(path)
+    path, owner, own = _named(here, mailverbs.words(text)[0])
+    folder = inbox.opened(path, owner)
     folder.letters()
     here.commit()
     here.folder.close()
-    here.folder, here.inbox = folder, False
+    here.before = (here.folder.path, here.inbox)
+    here.folder, here.inbox = folder, own
     here.begin()
+
+
+def _named(here: Reading, name: str) -> tuple[str, str, bool]:
+    """Return a mailbox, whose it must be, and whether it is an inbox: %, %user, #, & or a path."""
+    if name == "#":
+        if not here.before[0]:
+            raise UsageError("no mailbox was read before this one")
+        return here.before[0], "", here.before[1]
+    if name == "&":
+        return here.user.path("MBOX", "~/mbox"), "", False
+    if name.startswith("%"):
+        owner = name[1:]
+        boxes = inbox.candidates(owner, here.user.path("MAIL", ""))
+        return inbox.first_with_mail(boxes, named=False) or boxes[-1], owner, True
+    return here.user.mailrc.expand(name.removeprefix("maildir:")), "", False
 
 
 def _quit(here: Reading, _text: str) -> None:
@@ -234,7 +318,7 @@ def _exit(here: Reading, _text: str) -> None:
 
 
 def _nothing(_here: Reading, _text: str) -> None:
-    """Pass: a comment, or that nothing is moved to ~/mbox, which is so anyway."""
+    """Pass: a comment."""
 
 
 _ACTIONS: dict[str, Verb] = {
@@ -243,47 +327,57 @@ _ACTIONS: dict[str, Verb] = {
     "-": _step(-1),
     "=": _number,
     "alias": _alias,
-    "alternates": _mailrc("alternates"),
+    "alternates": _longer("alternates", lambda rc: rc.others),
     "cd": readfiles.change_directory,
     "chdir": readfiles.change_directory,
     "copy": readfiles.copy,
+    "Copy": readfiles.copy_by_author,
     "delete": _delete,
     "detach": readfiles.detach,
-    "discard": _mailrc("ignore"),
+    "discard": _longer("ignore", lambda rc: sorted(rc.ignored)),
     "dp": _delete_and_type,
     "dt": _delete_and_type,
     "echo": _echo,
     "edit": readfiles.edit("EDITOR", "ed"),
+    "else": _else,
+    "endif": _endif,
     "exit": _exit,
     "file": _file,
     "flag": _mark("F", ""),
     "folder": _file,
+    "folders": readfiles.folders,
+    "followup": answering.reply(recorded=True),
+    "Followup": answering.reply_to_authors(recorded=True),
     "forward": answering.forward,
     "from": _from,
     "group": _alias,
     "headers": _headers,
     "help": _help,
-    "hold": _nothing,
-    "ignore": _mailrc("ignore"),
+    "hold": _hold,
+    "if": _if,
+    "ignore": _longer("ignore", lambda rc: sorted(rc.ignored)),
     "list": _list,
     "mail": answering.write,
+    "mbox": _mbox,
     "next": _next,
     "pipe": readfiles.pipe,
-    "preserve": _nothing,
+    "preserve": _hold,
     "print": _type,
     "Print": _type_whole,
     "quit": _quit,
-    "reply": answering.reply(everybody=True),
-    "Reply": answering.reply(everybody=False),
-    "respond": answering.reply(everybody=True),
-    "Respond": answering.reply(everybody=False),
-    "retain": _mailrc("retain"),
+    "reply": answering.reply(),
+    "Reply": answering.reply_to_authors(),
+    "respond": answering.reply(),
+    "Respond": answering.reply_to_authors(),
+    "retain": _longer("retain", lambda rc: rc.retained),
     "save": readfiles.save,
+    "Save": readfiles.save_by_author,
     "set": _set,
     "shell": _shell,
     "size": _size,
-    "source": _mailrc("source"),
+    "source": _source,
     "top": _top,
+    "touch": _mark("S", ""),
     "type": _type,
     "Type": _type_whole,
     "unalias": _mailrc("unalias"),

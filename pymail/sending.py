@@ -46,7 +46,8 @@ class Sending:
     ) -> None:
         """Begin with an empty draft, or with one that answers a message.
 
-        `screen` is where a person types; `quote` gives the messages that are being read.
+        `screen` is where a person types; `quote` gives the messages that are being read; `copy`
+        may be set to the mailbox that gets a copy instead of `record`.
         """
         self.options = options
         self.user = user
@@ -56,6 +57,7 @@ class Sending:
         self.screen = screen
         self.quote = quote
         self.sender: str | None = None
+        self.copy = ""
 
     def send(self) -> int:
         """Take the message and queue it; return the exit status.
@@ -215,15 +217,16 @@ class Sending:
 
     def _record(self, first: str, data: bytes) -> None:
         """Keep a copy of what was sent; a copy that fails is said, and the message is sent."""
-        path = self.user.mailrc.expand(self.user.value("record"))
+        path = self.copy or self.user.mailrc.expand(self.user.value("record"))
         if self.options.record:
             path = os.path.join(".", os.path.basename(address.split(first)[0]))
         if not path:
             return
         now = int(time.time())
         data = f"Date: {message.date(now)}\n".encode() + compose.saved(self.draft, data)
+        follow = not (self.options.record or self.copy)
         try:
-            keep.append(path, data, self.user.name, now, follow=not self.options.record)
+            keep.append(path, data, self.user.name, now, follow=follow)
         except OSError as error:
             errors.complain("mail", f"sent, but cannot keep a copy in {path}: {error.strerror}")
 

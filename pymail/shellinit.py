@@ -4,6 +4,9 @@ The shell looks whether there is anything to tell, with nothing but what is buil
 then starts `pymail notice`, once a shell.  bash and zsh are also told to look at the Maildir
 before a prompt, since they understand one by the path of its directory (given new/ instead, bash
 tells of mail that was read or deleted, too).  dash understands files only, fish nothing.
+
+Where standard output is no terminal nobody reads it, but a program may: editors ask an interactive
+shell for its environment.
 """
 
 import shlex
@@ -20,9 +23,11 @@ __pymail_any() {
     return 1
 }
 __pymail_look() {
-    if [ "${__pymail_shell-}" = "$$" ]; then return 0; fi
+    if [ ! -t 1 ] || [ "${__pymail_shell-}" = "$$" ]; then return 0; fi
     __pymail_shell=$$
-    if __pymail_any @NEW@ "${HOME-}"/.maildir/new/* "$__pymail_mail"/new/*; then
+    if __pymail_any @NEW@ || __pymail_any "${HOME-}"/.maildir/new/* ||
+        __pymail_any "$__pymail_mail"/new/*
+    then
         @PROGRAM@ notice 2>/dev/null || echo 'You have new mail.'
         return 0
     fi
@@ -87,7 +92,7 @@ __pymail_look() {
         done
     fi
     : ${MAILCHECK:=60}
-    if [[ ${__pymail_shell-} == $$ ]]; then return 0; fi
+    if [[ ! -t 1 || ${__pymail_shell-} == $$ ]]; then return 0; fi
     typeset -g __pymail_shell=$$
     found=($^boxes/new/*(N-.L+0Y1)@MBOX@)
     if (( $#found )); then
@@ -106,7 +111,7 @@ fi
 
 _FISH = """\
 # From `pymail shell-init fish`: tells of new mail.
-if status is-interactive; and test "$__pymail_shell" != $fish_pid
+if status is-interactive; and test -t 1; and test "$__pymail_shell" != $fish_pid
     set -g __pymail_shell $fish_pid
     function __pymail_any
         for file in $argv
@@ -116,8 +121,10 @@ if status is-interactive; and test "$__pymail_shell" != $fish_pid
         end
         return 1
     end
-    set -l mail (string replace -r '^maildir:' '' -- $MAIL)
-    set -l new @NEW@ "$HOME"/.maildir/new/* $mail/new/*
+    set -l new @NEW@
+    __pymail_any $new; or set new "$HOME"/.maildir/new/*
+    set -l mail (string replace -r '^maildir:' '' -- "$MAIL")
+    __pymail_any $new; or set new "$mail"/new/*
     if __pymail_any $new
         command -q @PROGRAM@; and @PROGRAM@ notice 2>/dev/null; or echo 'You have new mail.'
     else

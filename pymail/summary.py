@@ -4,7 +4,7 @@ import datetime as dt
 import email.utils
 from typing import NamedTuple
 
-from pymail import legible, message
+from pymail import columns, legible, message
 from pymail.message import Field
 
 _FIELD = 2000
@@ -51,9 +51,9 @@ def of_fields(fields: dict[bytes, bytes]) -> Summary:
 
 def line(number: int, state: str, about: Summary, size: int, width: int) -> str:
     """Return the line of a listing, safe for a terminal, at most `width` columns."""
-    who = legible.line(about.sender)
-    text = f"{state} {number:3} {who[:18]:18} {_day(about.date):16} {size:7}"
-    return f"{text} {legible.line(about.subject)}"[:width].rstrip()
+    who = columns.left(legible.line(about.sender), 18)
+    text = f"{state} {number:3} {who} {_day(about.date):16} {size:7}"
+    return columns.cut(f"{text} {legible.line(about.subject)}", width).rstrip()
 
 
 def first(fields: list[Field]) -> dict[bytes, bytes]:

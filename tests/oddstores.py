@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
@@ -43,7 +44,11 @@ class Imap:
     """An IMAP server with `folders`: messages by UID by name.
 
     `odd` is asked first: it gets the tag and the line, and says whether it has answered.
+    `deleted` are the UIDs that somebody has marked, `greeting` and `able` what it says of itself.
     """
+
+    greeting = "OK hello"
+    able = "UIDPLUS MOVE"
 
     def __init__(
         self,
@@ -52,13 +57,13 @@ class Imap:
     ) -> None:
         self.folders = folders
         self.said: list[str] = []
+        self.deleted: set[int] = set()
         self._odd = odd
 
     def __call__(self, lines: Iterator[str], say: Say) -> None:  # noqa: C901, PLR0912  (a table)
         """Talk."""
-        say("* OK hello")
+        say(f"* {self.greeting}")
         here: dict[int, bytes] = {}
-        flagged: list[int] = []
         for line in lines:
             self.said.append(line)
             tag, _, rest = line.partition(" ")
@@ -66,7 +71,7 @@ class Imap:
                 continue
             match rest.split():
                 case ["CAPABILITY"]:
-                    say("* CAPABILITY IMAP4rev1 UIDPLUS MOVE")
+                    say(f"* CAPABILITY IMAP4rev1 {self.able}")
                 case ["SELECT", *_]:
                     name = rest.split('"')[1]
                     if name not in self.folders:
@@ -82,14 +87,25 @@ class Imap:
                         data = uid, len(here[uid]), here[uid]
                         say(b"* 1 FETCH (UID %d BODY[] {%d}\r\n%b)" % data)
                 case ["UID", "STORE", wanted, *_]:
-                    flagged = uids(wanted)
-                case ["UID", "EXPUNGE", *_]:
-                    for uid in flagged:
-                        here.pop(uid, None)
+                    self.deleted |= set(uids(wanted)) if r"(\Deleted)" in rest else set()
+                case ["UID", "COPY", wanted, _]:
+                    there = self.folders[rest.split('"')[1]]
+                    there.update((len(there) + 1, here[uid]) for uid in uids(wanted))
+                case ["UID", "SEARCH", "DELETED"]:
+                    say(f"* SEARCH {' '.join(map(str, sorted(self.deleted & set(here))))}")
+                case ["UID", "EXPUNGE", wanted]:
+                    self._expunge(here, self.deleted & set(uids(wanted)))
+                case ["EXPUNGE"]:
+                    self._expunge(here, self.deleted)
                 case ["LOGOUT"]:
                     say(f"* BYE\r\n{tag} OK")
                     return
             say(f"{tag} OK done")
+
+    def _expunge(self, here: dict[int, bytes], gone: set[int]) -> None:
+        for uid in gone:
+            here.pop(uid, None)
+        self.deleted = self.deleted - gone
 
 
 def uids(text: str) -> list[int]:
@@ -102,8 +118,10 @@ def uids(text: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def serving(talk: Callable[[Iterator[str], Say], None]) -> Iterator[int]:
-    """Run a server; yield its port."""
+def serving(
+    talk: Callable[[Iterator[str], Say], None], context: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """Run a server, over TLS where that is set up; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def work() -> None:
@@ -112,6 +130,8 @@ def serving(talk: Callable[[Iterator[str], Say], None]) -> Iterator[int]:
                     there, _ = listener.accept()
                 except OSError:
                     return
+                if context:
+                    there = context.wrap_socket(there, server_side=True)
                 with there, contextlib.suppress(OSError), there.makefile("rb") as lines:
                     talk(
                         (line.decode("latin-1").rstrip("\r\n") for line in lines),

@@ -42,6 +42,28 @@ def test_a_machine_in_order_is_passed_over_in_silence(sound: Machine) -> None:
     assert "queue does not survive a reboot" in lines[0]
 
 
+def test_records_of_accounts_that_are_gone_are_told(sound: Machine) -> None:
+    for name in ("isp", "old one", ".old one.lock"):
+        sound.write("alice", f".local/state/pymail/fetch/{name}", "1 key\n", 0o600)
+    sound.config("[fetch.isp]\nserver = 'x'\nuser = 'y'\nto = 'alice'\n")
+    status, out = findings(sound)
+    (line,) = (line for line in out.splitlines() if "records what was fetched" in line)
+    assert status == 0
+    assert "/old one records what was fetched, but there is no [fetch.old one]: rm -f" in line
+    remedy = line.rpartition(": ")[2]
+    subprocess.run(shlex.split(remedy), check=True)
+    assert "records what" not in findings(sound)[1]
+
+
+def test_a_user_is_told_of_such_a_record_too(box: Box) -> None:
+    place = box.spool / "fetch"
+    place.mkdir(parents=True)
+    (place / "old").write_text("1 key\n")
+    box.config("")
+    out = box.run("pymail", "check").stdout.decode()
+    assert f"{place}/old records what was fetched, but there is no [fetch.old]: rm -f" in out
+
+
 def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:
     sound.config("\nmydestinaton = []\n")
     status, text = findings(sound)

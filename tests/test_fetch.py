@@ -275,8 +275,8 @@ def test_what_is_kept_is_deleted_when_it_is_old(box: Box, store: Store, account,
     assert box.run("pymail", "fetch").returncode == 0
     assert len(store.letters()) == 3
     record = box.spool / "fetch" / "isp"
-    first, *rest = record.read_text().splitlines()
-    record.write_text("\n".join([f"1000 {first.split()[1]}", *rest, ""]))
+    whose, first, *rest = record.read_text().splitlines()
+    record.write_text("\n".join([whose, f"1000 {first.split()[1]}", *rest, ""]))
     assert box.run("pymail", "fetch").returncode == 0
     assert len(store.letters()) == 2
     assert len(inbox(box)) == 3
@@ -469,6 +469,17 @@ def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
     assert words in done.stderr.decode()
 
 
+@pytest.mark.parametrize("name", ["..", "a/b", ".a", "-v", "", "a b", "a\\n", "x" * 61])
+def test_an_account_has_a_name_that_a_file_can_have(box: Box, name: str):
+    box.config(f'[fetch."{name}"]\nserver = "x"\nuser = "y"\n')
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 78
+    shown = name.replace("\\n", "?")
+    assert f"[fetch.{shown}]: begin the name with a letter or digit" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+    assert not box.spool.exists()
+
+
 def test_two_fetches_of_an_account_do_not_meet(box: Box, store: Store, account):
     begun, go_on = box.home / "begun", box.home / "go on"
     wait = f'touch {begun}; while ! test -e "{go_on}"; do sleep 0.1; done; cat >/dev/null'
@@ -509,7 +520,8 @@ def test_root_has_the_mail_fetched_by_who_gets_it(
     assert bodies == sorted(served(x, "imaps").partition(b"\n\n")[2] for x in LETTERS[:3])
     record = home / ".local/state/pymail/fetch/isp"
     assert record.stat().st_uid == home.stat().st_uid
-    assert len(record.read_text().splitlines()) == 3
+    whose, *lines = record.read_text().splitlines()
+    assert (whose, len(lines)) == (f"# imap localhost {USER}", 3)
 
 
 def test_root_fetches_nothing_for_nobody_or_for_root(machine: Machine):

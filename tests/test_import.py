@@ -185,6 +185,47 @@ arguments = ("-f", "%(sender)", "-d", "%(local)", "-x", "%(other)")
     assert "'%(other)' in the command of the destination" in told
 
 
+@pytest.mark.parametrize(
+    ("server", "name"), [(".x.org", "x.org"), ("", "account"), ("h" * 70, "h" * 50)]
+)
+def test_an_account_gets_a_name_that_it_may_have(server: str, name: str):
+    text = f"[retriever]\ntype = SimpleIMAPRetriever\nserver = {server}\n"
+    assert list(getmail.read(text, NOWHERE).accounts) == [name]
+
+
+@pytest.mark.parametrize(
+    ("given", "statuses"),
+    [
+        ("exitcodes_drop = (1, 300)", {0: 0, 1: 99, 2: 70, 99: 70}),
+        ("exitcodes_keep = ('0', '3')", {0: 0, 3: 0, 99: 99, 100: 99, 5: 70}),
+        ("exitcodes_keep = 1\nexitcodes_drop = (0,)", {0: 99, 1: 0, 99: 70}),
+        ("exitcodes_drop = ()", {0: 0, 99: 70, 100: 70}),
+        ("", {0: 0, 99: 99, 100: 100}),
+    ],
+)
+def test_a_filter_of_getmail_ends_as_it_did(given: str, statuses: dict[int, int]):
+    text = f"""
+[retriever]
+type = SimpleIMAPSSLRetriever
+server = x.org
+[filter-1]
+type = Filter_external
+path = /bin/sh
+arguments = ("-c", "exit $STATUS", "%(sender)")
+ignore_stderr = true
+{given}
+"""
+    found = getmail.read(text, NOWHERE)
+    command = found.accounts["x.org"]["filter"]
+    ran = {
+        n: subprocess.run(["sh", "-c", command], check=False, env={"STATUS": str(n)})
+        for n in statuses
+    }
+    assert {n: done.returncode for n, done in ran.items()} == statuses
+    assert ("100 too" in str(found.notes)) == (given == "")
+    assert found.lost == ["[fetch.x.org]: '%(sender)' in the command of the filter"]
+
+
 def test_a_getmailrc_becomes_an_account(box: Box):
     accounts, notes = converted(box, "getmailrc", GETMAILRC)
     assert accounts == {
@@ -213,6 +254,14 @@ def test_a_getmailrc_becomes_an_account(box: Box):
         ("getmailrc", "hello", "no section headers"),
         ("getmailrc", "[options]\n", "there is no [retriever]"),
         ("getmailrc", "[retriever]\ntype = X\n", "unknown type of retriever: X"),
+        (
+            "getmailrc",
+            (
+                "[retriever]\ntype = SimpleIMAPRetriever\nserver = x\n"
+                "[filter-1]\ntype = Filter_external\nexitcodes_keep = ('many',)\n"
+            ),
+            "('many',) are no exit statuses",
+        ),
     ],
 )
 def test_what_is_no_such_file_is_told(box: Box, kind: str, text: str, words: str):

@@ -151,6 +151,16 @@ def test_a_long_reason_is_shown_whole(box):
     assert f"({('long ' * 40).strip()})" in listing(box)
 
 
+def test_a_reason_in_wide_letters_ends_where_others_end(box):
+    spool = Spool(str(box.spool))
+    qid = spool.submit(Envelope(os.getuid(), ["a"]), b"")
+    active = take(spool, qid)
+    assert active is not None
+    active.note(Attempt(1, 0, "deferred", "4.0.0", "t", "満杯 e\u0301"))
+    active.close()
+    assert f"\n{'(満杯 e' + chr(0x301) + ')':>77}\n" in listing(box)
+
+
 EVIL = "a\x1b[2J\x9b\u202e\u200bб\udcff"
 
 

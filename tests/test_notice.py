@@ -1,12 +1,15 @@
 """You have new mail: pymail notice, and the lines of pymail shell-init in real shells."""
 
 import os
+import pty
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,24 +377,35 @@ class Login:
         calls = re.findall(r"execve\((.*)\) = 0$", trace.read_text(), re.MULTILINE)
         return [call.partition(", 0x")[0] for call in calls]
 
-    def run(self, *lines: str, interactive: bool = True) -> tuple[str, str]:
+    def run(self, *lines: str, interactive: bool = True, terminal: bool = True) -> tuple[str, str]:
         """Run a script in this shell; return what it wrote to standard output and error."""
         start = INTERACTIVE[self.shell]
         start = start if interactive else [word for word in start if word != "-i"]
-        done = subprocess.run(
-            [*start, "-c", "\n".join(lines)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=self.env,
-            cwd=self.home,
-            check=False,
-        )
+        with tempfile.TemporaryFile() as errors:
+            read, write = pty.openpty() if terminal else os.pipe()
+            process = subprocess.Popen(
+                [*start, "-c", "\n".join(lines)],
+                stdin=subprocess.DEVNULL,
+                stdout=write,
+                stderr=errors,
+                env=self.env,
+                cwd=self.home,
+            )
+            os.close(write)
+            out = b""
+            with suppress(OSError):  # EIO is the end of a terminal
+                while piece := os.read(read, 1 << 16):
+                    out += piece
+            os.close(read)
+            process.wait()
+            errors.seek(0)
+            said = errors.read().decode()
         quiet = [
             line
-            for line in done.stderr.decode().splitlines()
+            for line in said.splitlines()
             if "job control" not in line and "process group" not in line
         ]
-        return done.stdout.decode(), "\n".join(quiet)
+        return out.decode().replace("\r\n", "\n"), "\n".join(quiet)
 
     def source(self) -> str:
         """Return the command that reads the startup file."""
@@ -464,6 +478,56 @@ def test_the_lines_leave_nothing_behind_and_end_no_shell(login: Login) -> None:
 def test_a_script_is_told_nothing(login: Login) -> None:
     deliver(login.home / "Maildir")
     assert login.run(login.source(), "echo end", interactive=False) == ("end\n", "")
+
+
+def test_a_program_that_reads_an_interactive_shell_is_told_nothing(login: Login) -> None:
+    """Editors ask a shell for its environment like this."""
+    deliver(login.home / "Maildir")
+    assert login.run(login.source(), "echo end", terminal=False) == ("end\n", "")
+    assert login.run(login.source())[0].startswith("You have 1 new message")
+
+
+def test_ssh_with_a_command_as_scp_and_rsync_use_it_is_told_nothing(
+    boxes: Callable[[str], Box],
+) -> None:
+    """bash reads ~/.bashrc then, though it is not interactive."""
+    needs("bash")
+    login = Login(boxes("a box"), "bash")
+    deliver(login.home / "Maildir")
+    (login.home / ".bashrc").write_text(f"echo read\n{login.snippet()}")
+    env = {**login.env, "SSH_CLIENT": "192.0.2.1 1 22", "SHLVL": "0"}
+    for read, write in (os.pipe(), pty.openpty()):
+        done = subprocess.Popen(
+            ["/bin/bash", "-c", "echo end"],
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=write,
+            env=env,
+        )
+        done.wait()
+        assert os.read(read, 1 << 16).replace(b"\r", b"") == b"read\nend\n"
+        os.close(read)
+        os.close(write)
+
+
+def test_a_directory_of_many_files_is_looked_through_once(login: Login, *, whole: bool) -> None:
+    new = deliver(login.home / "Maildir").parent
+    for number in range(100_000 if whole else 2000):
+        (new / f"{number}.a.b").touch()
+    for number in range(2):
+        (new / f"x{number}").write_text("From: b\n\n")
+    trace = login.box.root / "trace"
+    command = ["strace", "-f", "-qq", "-y", "-e", "trace=getdents64", "-o", trace]
+    login.program.write_text("#!/bin/sh\necho told\n")
+    before = time.monotonic()
+    assert login.run(login.source()) == ("told\n", "")
+    assert time.monotonic() - before < 5
+    shell = INTERACTIVE[login.shell]
+    subprocess.run([*command, "script", "-qec", shlex.join([*shell, "-c", login.source()]),
+                    "/dev/null"], env=login.env, capture_output=True, check=True,
+                   stdin=subprocess.DEVNULL)  # fmt: skip
+    ends = [row for row in trace.read_text().splitlines() if "Maildir/new>" in row and "= 0" in row]
+    assert len(ends) == (0 if login.shell == "zsh" else 1)
 
 
 @pytest.mark.parametrize("options", ["nullglob", "failglob", "dotglob"])
@@ -568,7 +632,8 @@ def test_on_a_machine_for_all_each_user_hears_of_the_own_mail(machine: Machine, 
     told(machine.run("root", "pymail", "queue", "hold", "ALL"))
     for user in ("alice", "root", "bob"):
         trace = f"/tmp/trace.{os.getpid()}"
-        done = machine.run(user, *STRACE, trace, *INTERACTIVE[shell], "-c", f". {lines}")
+        asks = shlex.join([*STRACE, trace, *INTERACTIVE[shell], "-c", f". {lines}"])
+        done = machine.run(user, "script", "-qec", f"TERM=dumb {asks}", "/dev/null")
         asked = '"notice"' in Path(trace).read_text()
         Path(trace).unlink()
         line = done.stdout.decode()

@@ -4,8 +4,10 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from authority import Authority
 from harness import Box, argv
 from oddstores import Imap, Pop, Say, serving
 
@@ -159,6 +161,115 @@ def test_what_cannot_be_moved_keeps_back_no_new_mail(box: Box) -> None:
             assert "cannot move messages to folder Done" in fetch(box, 75)
             server.folders["INBOX"][2] = letter("two")
     assert subjects(box) == ["one", "two"]
+
+
+class Old(Imap):
+    """Before UIDPLUS: EXPUNGE takes all that is marked, whoever has marked it."""
+
+    able = ""
+
+
+def test_what_others_have_marked_is_not_expunged_along_with_ours(box: Box) -> None:
+    mail = {1: letter("one"), 2: letter("draft of a friend"), 3: letter("three")}
+    server = Old({"INBOX": mail})
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR, DELETE)
+        fetch(box)
+        assert mail == {}
+        mail |= {4: letter("four"), 5: b"x" * 5000, 6: letter("six")}
+        server.deleted = {5}
+        configure(box, "imap", port, MAILDIR, DELETE, "size_limit = 1000")
+        said = fetch(box, 75)
+        assert "messages that others have marked as deleted are in folder INBOX" in said
+        assert "expunge it with another program" in said
+        assert set(mail) == {4, 5, 6}
+        del mail[5]
+        assert "0 fetched" in fetch(box)
+    assert mail == {}
+    assert len(subjects(box)) == 5
+
+
+@pytest.mark.parametrize("able", ["", "UIDPLUS"])
+def test_what_is_moved_by_a_copy_is_copied_once(box: Box, able: str) -> None:
+    mail, done = {uid: letter(str(uid)) for uid in range(1, 5)}, {}
+    died = []
+
+    def odd(say: Say, tag: str, line: str) -> bool:
+        if "EXPUNGE" in line and not died:
+            died.append(line)
+            raise OSError
+        return False
+
+    server = Imap({"INBOX": mail, "Done": done}, odd)
+    server.able = able
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR, "after_fetch = 'move Done'")
+        fetch(box, 75)
+        assert (len(mail), len(done)) == (4, 4)
+        fetch(box)
+        assert (mail, len(done)) == ({}, 4)
+        mail |= {8: letter("8"), 9: b"x" * 5000}
+        server.deleted = {9}
+        configure(box, "imap", port, MAILDIR, "after_fetch = 'move Done'", "size_limit = 1000")
+        fetch(box, 0 if able else 75)
+    assert sorted(mail) == ([9] if able else [8, 9])
+    assert len(done) == (5 if able else 4)
+
+
+class Known(Imap):
+    """It knows who calls."""
+
+    greeting = "PREAUTH you are u"
+
+
+@pytest.mark.parametrize("level", ["none", "encrypt"])
+def test_a_server_that_knows_us_already_is_asked_for_no_login(
+    box: Box, level: str, tmp_path: Path
+) -> None:
+    server = Known({"INBOX": {1: letter("one")}})
+    tls = Authority(tmp_path).context("good", "localhost") if level == "encrypt" else None
+    with serving(server, tls) as port:
+        configure(box, "imap", port, MAILDIR)
+        text = box.config_file.read_text().replace("'none'", f"'{level}'")
+        box.config_file.write_text(text)
+        fetch(box)
+        assert not any("LOGIN" in line or "AUTH" in line for line in server.said)
+    assert subjects(box) == ["one"]
+
+
+def test_a_server_that_knows_us_before_tls_is_left(box: Box) -> None:
+    with serving(Known({"INBOX": {1: letter("one")}})) as port:
+        configure(box, "imap", port, MAILDIR, "tls_wrappermode = false")
+        text = box.config_file.read_text().replace("'none'", "'encrypt'")
+        box.config_file.write_text(text)
+        assert "leaves no room for TLS" in fetch(box, 75)
+    assert not (box.home / "Maildir/new").exists() or subjects(box) == []
+
+
+def test_a_program_has_no_more_time_than_any_command(box: Box) -> None:
+    server = Pop(("1", letter("one")))
+    with serving(server) as port:
+        configure(box, "pop3", port, "mda = 'sleep 50'", DELETE)
+        box.config_file.write_text("command_time_limit = 1\n" + box.config_file.read_text())
+        before = time.monotonic()
+        assert 'message 1: Command time limit exceeded: "sleep 50"' in fetch(box)
+    assert time.monotonic() - before < 20
+    assert len(server.mail) == 1
+
+
+def test_another_account_in_the_same_table_loses_nothing(box: Box) -> None:
+    """Both servers count from 1: what has the number of a fetched one is not taken for it."""
+    with serving(Imap({"INBOX": {1: letter("one"), 2: letter("two")}})) as port:
+        configure(box, "imap", port, MAILDIR)
+        fetch(box)
+    other = Imap({"INBOX": {1: letter("other"), 2: letter("two of another")}})
+    with serving(other) as port:
+        configure(box, "imap", port, MAILDIR, DELETE)
+        text = box.config_file.read_text().replace("user = 'u'", "user = 'v'")
+        box.config_file.write_text(text)
+        assert "2 fetched" in fetch(box)
+    assert other.folders["INBOX"] == {}
+    assert subjects(box) == ["one", "other", "two", "two of another"]
 
 
 def test_a_message_over_which_the_server_hangs_up_keeps_back_no_other(box: Box) -> None:

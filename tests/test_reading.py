@@ -448,8 +448,124 @@ def test_settings_may_be_changed(inbox: Box) -> None:
     assert "q: no alias\n" in out
 
 
+def test_mbox_moves_at_the_end_and_hold_lets_stay(inbox: Box, session) -> None:
+    session("mbox 1 2", "d 3", "mbox 4", "hold 2 3", "x")
+    assert not (inbox.home / "mbox").exists()
+    assert len(names(inbox)) == 4
+    out = session("mbox 1 2 4", "d 3", "ho 2 3", "f *", "q", args=("-N",))
+    assert "M   1 alice@x" in out and "M   4 eve@x" in out
+    assert "O   2 Bob" in out and "N   3 Alice" in out
+    text = (inbox.home / "mbox").read_text()
+    assert re.findall("^Subject: (.*)$", text, re.MULTILINE) == ["first", "fourth thing"]
+    assert names(inbox) == ["cur/b:2,", "cur/c:2,"]
+
+
+def test_mbox_of_what_cannot_be_added_to_keeps_all(inbox: Box) -> None:
+    args = ("-S", "MBOX=/dev/full")
+    out = said(inbox, "mbox 1", "q", "x", args=args)
+    assert "cannot add to /dev/full: No space left on device; x ends without\n" in out
+    assert len(names(inbox)) == 4
+
+
+def test_the_mailbox_of_mbox_moves_nothing_to_itself(inbox: Box) -> None:
+    said(inbox, "c 1-2")
+    before = (inbox.home / "mbox").read_bytes()
+    said(inbox, "mbox *", "q", args=("-f",))
+    after = re.sub(
+        rb"^(X-)?Status: .*\n", b"", (inbox.home / "mbox").read_bytes(), flags=re.MULTILINE
+    )
+    assert after == before
+
+
+def test_touch_counts_as_read(inbox: Box, session) -> None:
+    session("touch 3", "q")
+    assert "cur/c:2,S" in names(inbox)
+
+
+def test_save_and_copy_may_be_called_as_the_author(inbox: Box, session) -> None:
+    put(inbox, "e", letter("<../../.evil@x>", "s", "q"))
+    put(inbox, "f", letter("src@x", "s", "q"))
+    put(inbox, "g", letter("...@x", "s", "q"))
+    put(inbox, "h", letter("link@x", "s", "q"))
+    (inbox.home / "src").mkdir()
+    (inbox.home / "link").symlink_to("mbox")
+    out = session("Copy 1 3", "Save 2", "S 5", "C 6", "C 7", "C 8", "q")
+    assert '"./alice" 2 messages' in out
+    assert "./src is no mailbox: save to another" in out
+    assert "./link is no mailbox: save to another" in out
+    assert "message 7 names no author that a file can be called by" in out
+    files = {path.name for path in inbox.home.iterdir() if path.is_file()}
+    assert {"alice", "bob", "evil"} <= files
+    assert (inbox.home / "alice").read_text().count("\nSubject: ") == 2
+    assert list((inbox.home / "src").iterdir()) == []
+    assert not any("/b:" in name or name.endswith("/e") for name in names(inbox))
+    (inbox.home / "Mail").mkdir()
+    session("S 1", "x", args=("-S", "folder=Mail", "-S", "outfolder"))
+    assert "body one" in (inbox.home / "Mail/alice").read_text()
+
+
+def test_folders_are_listed(inbox: Box, session) -> None:
+    (inbox.home / "Mail").mkdir()
+    (inbox.home / "Mail/friends").touch()
+    out = session("folders", "set folder=Mail", "folders", "set LISTER='ls -Q'", "folders", "x")
+    assert "set folder to the directory of your mailboxes first\n" in out
+    assert "\nfriends\n" in out
+    assert '\n"friends"\n' in out
+    assert "exit status" in session("folders", "x", args=("-S", "folder=none"))
+
+
+def test_mailboxes_have_short_names(inbox: Box, session) -> None:
+    said(inbox, "c 1-2")
+    out = session("file #", "file &", "d 1", "file #", "d 1", "file %", "file %nobody-here", "q")
+    shown = re.findall(r'^"(.*)": (\d) messages?', out, re.MULTILINE)
+    assert "no mailbox was read before this one" in out
+    home = str(inbox.home)
+    assert shown == [
+        (f"{home}/Maildir/", "4"),
+        (f"{home}/mbox", "2"),
+        (f"{home}/Maildir/", "4"),
+        (f"{home}/Maildir/", "3"),
+    ]
+    assert "unknown user nobody-here" in out
+
+
+def test_conditions_hold_at_the_prompt_too(inbox: Box, session) -> None:
+    out = session(
+        *("if r", "echo reading", "if t", "echo ter''minal", "else", "echo ne''ver", "endif"),
+        *("else", "echo ne''ver", "endif", "endif", "else", "if what", "echo ne''ver", "else"),
+        *("echo ne''ver", "en", "echo after", "x"),
+    )
+    shown = [line for line in out.splitlines() if not line.startswith(("?", '"'))]
+    assert {"reading", "terminal", "after"} <= set(shown)
+    assert "never" not in shown
+    assert "endif without if" in shown and "else without if" in shown
+
+
+def test_source_obeys_every_command_of_a_file(inbox: Box, session) -> None:
+    (inbox.home / "one").write_text(
+        "# a comment\n\nif r\ndelete 1\nelse\ndelete 2\nendif\nif s\ncopy \\\n 3 away\n"
+    )
+    (inbox.home / "two").write_text("source two\necho here\nx\necho never\n")
+    out = session("source", "source one", "so none", "f *", "so two", args=("-N",))
+    assert "source which file?" in out
+    assert "none: No such file or directory" in out
+    assert "O   2 Bob" in out and " alice@x " not in out
+    assert "10 files source one another" in out
+    assert out.splitlines().count("here") == 1
+    assert "never" not in out
+    assert not (inbox.home / "away").exists()
+    assert len(names(inbox)) == 4
+
+
+def test_lists_are_shown_where_nothing_is_added(inbox: Box, session) -> None:
+    lines = ["alt me@x me@y", "alt", "ignore date To", "ig", "di cc", "di", "ret From", "ret", "x"]
+    out = session(*lines)
+    for words in ("me@x me@y", "date to", "cc date to", "from"):
+        assert f"\n{words}\n" in out
+
+
 def test_what_is_no_command_is_said_and_counts_in_the_status(inbox: Box) -> None:
-    done = script(inbox, "bogus", "hold", "# comment", "p nobody")
+    done = script(inbox, "bogus", "hold 1", "# comment", "p nobody")
     assert done.stdout == b"bogus is no command here; ? lists them\nno message is nobody\n"
     assert done.returncode == 0, "quit at the end of the input did what it should"
     done = script(inbox, "p 9", "x")
@@ -491,6 +607,25 @@ def test_capital_r_answers_the_author_only(inbox: Box, session) -> None:
     assert (answer.values("To"), answer.values("Cc")) == (["alice@x"], [])
     assert answer.values("In-Reply-To") == []
     assert answer.body.startswith(b"x\nFrom: alice@x\nSubject: first\n\nbody one\n")
+
+
+def test_capital_r_answers_the_authors_of_several_at_once(inbox: Box, session) -> None:
+    out = session("R 1 2 3 1\nx\n.", "q")
+    assert "To: alice@x, Bob <bob@y>, Alice <alice@z>\nSubject: Re: first\n" in out
+    assert sent(inbox).values("To") == ["alice@x, Bob <bob@y>, Alice <alice@z>"]
+    assert names(inbox) == ["cur/a:2,RS", "cur/b:2,RS", "cur/c:2,RS", "cur/d:2,"]
+
+
+def test_followup_keeps_a_copy_that_is_called_as_the_author(inbox: Box, session) -> None:
+    put(inbox, "e", letter("bob@x", "s", "q", "To: list@x", "Cc: carol@x"))
+    session("fo 5\nto all\n.", "q", args=("-S", "record=~/sent"))
+    answer = sent(inbox)
+    assert (answer.values("To"), answer.values("Cc")) == (["bob@x, list@x"], ["carol@x"])
+    session("F 2 1\nto two\n.", "q")
+    assert sent(inbox).values("To") == ["alice@x, Bob <bob@y>"]
+    assert (inbox.home / "bob").read_text().count("\nto all\n") == 1
+    assert (inbox.home / "alice").read_text().count("\nto two\n") == 1
+    assert not (inbox.home / "sent").exists()
 
 
 def test_an_answer_that_is_given_up_is_none(inbox: Box, session) -> None:

@@ -63,6 +63,30 @@ def test_pymail_list_tells_each_message(inbox: Box) -> None:
     assert names(inbox) == before
 
 
+def test_the_columns_of_a_listing_stand_below_one_another(inbox: Box) -> None:
+    """East Asian letters and emoji are two columns wide, combining marks none."""
+    senders = {
+        "plain": "plain             ",
+        "山田太郎山田太郎山田太郎": "山田太郎山田太郎山",  # two columns each
+        "a山田太郎山田太郎": "a山田太郎山田太郎 ",  # the ninth would be half in
+        "\U0001f389 party": "\U0001f389 party          ",
+        "e\u0301te\u0301" + "n" * 20: "e\u0301te\u0301" + "n" * 15,
+        "\u1112\u1161\u11ab": "\u1112\u1161\u11ab" + " " * 16,
+    }
+    place = inbox.home / "Wide"
+    for folder in ("cur", "new", "tmp"):
+        (place / folder).mkdir(parents=True)
+    for at, name in enumerate(senders):
+        text = f"From: {name} <a@x>\nSubject: {'山' * 100}\n\n"
+        (place / "new" / f"{at}").write_text(text)
+        os.utime(place / "new" / f"{at}", (at, at))
+    rows = inbox.run("pymail", "list", "-f", str(place)).stdout.decode().splitlines()
+    for at, (row, shown) in enumerate(zip(rows, senders.values(), strict=True), 1):
+        assert row.startswith(f"N {at:3} {shown} {'':16} ")
+        subject = row.rpartition(" ")[2]
+        assert subject == "山" * ((120 - len("N   1  ") - 18 - 17 - 8) // 2)
+
+
 def test_pymail_list_of_nothing_is_status_1(box: Box) -> None:
     for args in (["list"], ["list", "-j"]):
         done = box.run("pymail", *args)

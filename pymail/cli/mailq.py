@@ -79,10 +79,18 @@ def _entry(where: str, entry: Entry) -> str:
             continue
         reason = reasons.get(index, "")
         if reason and reason != last:
-            lines.append(f"{'(' + errors.printable(reason) + ')':>{_WIDTH}}\n")
+            lines.append(f"{_right('(' + errors.printable(reason) + ')')}\n")
         last = reason
         lines.append(f"{'':41}{errors.printable(recipient)}\n")
     return "".join(lines) + "\n"
+
+
+def _right(text: str) -> str:
+    if text.isascii():
+        return f"{text:>{_WIDTH}}"
+    from pymail import columns  # noqa: PLC0415 -- replies are in ASCII, almost all
+
+    return columns.right(text, _WIDTH)
 
 
 def _json(where: str, entry: Entry) -> str:

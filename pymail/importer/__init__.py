@@ -41,9 +41,13 @@ class Imported:
     notes: list[str] = field(default_factory=list)
 
 
+_MOST_NAME = 50
+
+
 def named(accounts: dict[str, dict[str, object]], name: str) -> str:
     """Return a name for a further account: `name`, or with a number behind it."""
-    plain = "".join(c if c.isalnum() or c in "_.@+-" else "-" for c in name) or "account"
+    plain = "".join(c if c.isalnum() or c in "_.@+-" else "-" for c in name)
+    plain = plain.lstrip(".@+-")[:_MOST_NAME] or "account"
     number = 1
     found = plain
     while found in accounts:

@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pymail.errors import DataError
 from pymail.importer import Imported, Machine, named
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _BETWEEN = re.compile(r"(?:[\s,;:]+|#[^\n]*)*")
 _STRING = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _PLAIN = re.compile(r"[^\s,;:=]+")
@@ -14,144 +19,27 @@ _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "\n": ""}
 _NOISE = {"and", "with", "has", "wants", "options", "there"}
 _ENTRY = {"poll", "server", "skip", "defaults"}
 _USER = {"user", "username"}
-_ONE = frozenset(
-    [
-        "via",
-        "proto",
-        "protocol",
-        "port",
-        "service",
-        "timeout",
-        "interval",
-        "auth",
-        "authenticate",
-        "envelope",
-        "qvirtual",
-        "principal",
-        "plugin",
-        "plugout",
-        "interface",
-        "monitor",
-        "esmtpname",
-        "pass",
-        "password",
-        "mda",
-        "bsmtp",
-        "preconnect",
-        "postconnect",
-        "limit",
-        "warnings",
-        "fetchlimit",
-        "fetchsizelimit",
-        "fastuidl",
-        "batchlimit",
-        "sslkey",
-        "sslcert",
-        "sslproto",
-        "sslcertfile",
-        "sslcertpath",
-        "sslcommonname",
-        "sslfingerprint",
-        "expunge",
-        "properties",
-        "smtpaddress",
-        "smtpname",
-        "retrieve-error",
-    ]
+_ONE = _words(
+    """via proto protocol port service timeout interval auth authenticate envelope qvirtual
+    principal plugin plugout interface monitor esmtpname pass password mda bsmtp preconnect
+    postconnect limit warnings fetchlimit fetchsizelimit fastuidl batchlimit sslkey sslcert
+    sslproto sslcertfile sslcertpath sslcommonname sslfingerprint expunge properties smtpaddress
+    smtpname retrieve-error"""
 )
-_MANY = frozenset(
-    [
-        "is",
-        "to",
-        "folder",
-        "mailbox",
-        "aka",
-        "localdomains",
-        "smtphost",
-        "smtp",
-        "fetchdomains",
-        "antispam",
-    ]
-)
-_FLAGS = frozenset(
-    [
-        "keep",
-        "fetchall",
-        "flush",
-        "limitflush",
-        "rewrite",
-        "stripcr",
-        "forcecr",
-        "pass8bits",
-        "dropstatus",
-        "dropdelivered",
-        "mimedecode",
-        "idle",
-        "ssl",
-        "sslcertck",
-        "uidl",
-        "dns",
-        "checkalias",
-        "tracepolls",
-        "badheader",
-        "lmtp",
-    ]
+_MANY = _words("is to folder mailbox aka localdomains smtphost smtp fetchdomains antispam")
+_FLAGS = _words(
+    """keep fetchall flush limitflush rewrite stripcr forcecr pass8bits dropstatus dropdelivered
+    mimedecode idle ssl sslcertck uidl dns checkalias tracepolls badheader lmtp"""
 )
 _WORDS = _ENTRY | _USER | _ONE | _MANY | _FLAGS | {"no", "set", "here"}
-_CARRIED = frozenset(
-    [
-        "proto",
-        "protocol",
-        "port",
-        "service",
-        "via",
-        "envelope",
-        "localdomains",
-        "pass",
-        "password",
-        "is",
-        "to",
-        "folder",
-        "mailbox",
-        "keep",
-        "ssl",
-        "sslcertck",
-        "sslproto",
-        "limit",
-        "mda",
-        "auth",
-        "authenticate",
-        "user",
-        "username",
-        "here",
-        "smtphost",
-        "smtp",
-    ]
+_CARRIED = _words(
+    """proto protocol port service via envelope localdomains pass password is to folder mailbox
+    keep ssl sslcertck sslproto limit mda auth authenticate user username here smtphost smtp"""
 )
-_SAME = frozenset(
-    [
-        "fetchall",
-        "uidl",
-        "rewrite",
-        "dns",
-        "checkalias",
-        "timeout",
-        "sslcertpath",
-        "warnings",
-        "fetchsizelimit",
-        "fastuidl",
-        "batchlimit",
-        "expunge",
-        "antispam",
-        "stripcr",
-        "forcecr",
-        "pass8bits",
-        "flush",
-        "interval",
-        "tracepolls",
-        "badheader",
-        "esmtpname",
-    ]
+_SAME = _words(
+    """fetchall uidl rewrite dns checkalias timeout sslcertpath warnings fetchsizelimit fastuidl
+    batchlimit expunge antispam stripcr forcecr pass8bits flush interval tracepolls badheader
+    esmtpname"""
 )
 """What is the same here, or has no meaning where mail is not handed to a mail server."""
 

@@ -25,6 +25,7 @@ _PLACES = {"sender": '"$SENDER"', "recipient": "%T", "local": "%T"}
 _SAME = {
     "options": {"verbose", "read_all", "delivered_to", "received", "message_log_syslog"},
     "retriever": {"type", "server", "port", "username", "timeout", "use_peek"},
+    "filter": {"ignore_stderr", "ignore_header_shrinkage"},
 }
 
 
@@ -57,7 +58,8 @@ class _Reader:
         self._deliver(self._rest.get("destination", {}))
         for section, values in self._rest.items():
             for key, value in values.items():
-                if key not in _SAME.get(section, ()) and not key.startswith("_"):
+                kind = "filter" if section.startswith("filter") else section
+                if key not in _SAME.get(kind, ()) and not key.startswith("_"):
                     self._lose(f"[{section}] {key} = {' '.join(value.split())}")
         self.result.accounts[self._name] = self._account
 
@@ -111,15 +113,24 @@ class _Reader:
         if given.get("type") != "Filter_external" or "filter" in self._account:
             return
         del given["type"]
-        self._account["filter"] = _command(given)
+        command = self._filled(_command(given), "filter", {})
+        if {"exitcodes_keep", "exitcodes_drop"} & set(given):
+            drop = _statuses(given.pop("exitcodes_drop", "(99, 100)"))
+            keep = _statuses(given.pop("exitcodes_keep", "(0,)"))
+            cases = f"{drop}) exit 99;; {keep}) exit 0;; *) exit 70;;"
+            command += f"; case $? in {cases} esac"
+        else:
+            words = "a filter dropped a message by status 100 too; here that is a failure"
+            self.result.notes.append(f"[fetch.{self._name}]: {words}, which loses nothing")
+        self._account["filter"] = command
 
-    def _filled(self, command: str) -> str:
+    def _filled(self, command: str, what: str, places: dict[str, str]) -> str:
         """Return a command with what stands for sender and recipient here."""
 
         def value(found: "re.Match[str]") -> str:
-            if found[1] not in _PLACES:
-                self._lose(f"{found[0]} in the command of the destination")
-            return _PLACES.get(found[1], "''")
+            if found[1] not in places:
+                self._lose(f"{found[0]} in the command of the {what}")
+            return places.get(found[1], "''")
 
         return re.sub(r"'?%\((\w+)\)'?", value, command)
 
@@ -128,7 +139,7 @@ class _Reader:
         if kind == "Maildir" and path:
             self._account["maildir"] = path.rstrip("/")
         elif kind == "MDA_external":
-            self._account["mda"] = self._filled(_command(given))
+            self._account["mda"] = self._filled(_command(given), "destination", _PLACES)
         else:
             return
         given.pop("type")
@@ -139,6 +150,15 @@ def _command(given: dict[str, str]) -> str:
     """Take path and arguments as a command line."""
     words = [given.pop("path", ""), *_tuple(given.pop("arguments", "()"))]
     return shlex.join(word for word in words if word)
+
+
+def _statuses(text: str) -> str:
+    """Return exit statuses as a pattern of the shell's case."""
+    try:
+        numbers = [int(each) for each in _tuple(text)]
+    except ValueError:
+        raise DataError(f"cannot import: {text} are no exit statuses") from None
+    return "|".join(str(each) for each in numbers if 0 <= each <= 255) or "none"
 
 
 def _tuple(text: str) -> tuple[str, ...]:

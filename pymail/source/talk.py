@@ -20,9 +20,9 @@ SLOWEST = 500
 MOST_WAIT = 600
 """Seconds that a command may take, beside what SLOWEST allows for the answer."""
 
-MOST_LINE = 1 << 16
+MOST_LINE = 1 << 20
 MOST_LISTING = 1 << 26
-"""Bytes of an answer that is no message."""
+"""Bytes of a line, and of an answer, that is no message; SEARCH answers in one line."""
 
 MOST_TEXT = 1 << 30
 """Bytes of the largest message there can be."""
