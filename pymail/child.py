@@ -1,6 +1,7 @@
 """A child of flush: how it is made, becomes a user for good, answers one question, ends."""
 
 import errno
+import functools
 import gc
 import json
 import os
@@ -22,6 +23,21 @@ DESCRIPTORS = 1024
 
 _REAPS = 100
 
+_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP)
+"""What Python, nohup(1) or a shell's `&` may have us ignore."""
+
+
+@functools.lru_cache(maxsize=1024)
+def groups(user: Identity) -> list[int]:
+    """Return the groups of a user.
+
+    Who makes children asks first: to load what looks groups up costs more than a child does.
+    """
+    try:
+        return os.getgrouplist(user.name, user.gid)
+    except OSError:
+        return [user.gid]
+
 
 def become(user: Identity, descriptors: int = DESCRIPTORS) -> None:
     """Become `user` for good, with few `descriptors`.  PermissionError where that cannot be.
@@ -29,10 +45,7 @@ def become(user: Identity, descriptors: int = DESCRIPTORS) -> None:
     Nothing of the caller stays: groups, environment, umask, working directory, core dumps.
     """
     if os.getuid() == 0 and user.uid != 0:
-        try:
-            os.initgroups(user.name, user.gid)
-        except OSError:
-            os.setgroups([user.gid])
+        os.setgroups(groups(user))
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
     if os.getresuid() != (user.uid,) * 3:
@@ -59,6 +72,8 @@ def ask(user: Identity, question: Callable[[], list[str]], patience: float = 0) 
         return question()
 
     patience = patience or PATIENCE
+    if os.getuid() == 0:
+        groups(user)
     readable, writable = os.pipe()
 
     def serve() -> None:
@@ -126,7 +141,7 @@ def fork(out: int, serve: Callable[[], None]) -> int:
     gc.disable()
     status = 70
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         _close_all_but(out)

@@ -166,9 +166,9 @@ class Folder:
 
     def take(self, digest: str, text: Text) -> str:
         """Write a message to tmp/."""
-        # The digest may come again: another server gives the same key.
-        seconds, rest = divmod(time.time_ns(), 10**9)
-        name = f"{seconds}.F{self._tag}-{digest}.M{rest}P{os.getpid()}.pymail"
+        seconds, micro = divmod(time.time_ns() // 1000, 1_000_000)
+        # The digest may come again, of another server; a rename would then write over the letter.
+        name = f"{seconds}.M{micro}.F{self._tag}-{digest}.pymail"
         draft = f"{self._tmp}/{name}"
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import zip_longest
 from typing import NamedTuple
 
 from pymail import secret, tls
@@ -169,8 +170,9 @@ class Fetch:
             until = time.time() - account.delete_after
             old = [e for e in remotes if e.key in record and record.time(e.key) < until]
             self._finish(source, old, After("delete"))
-        for group in _groups(wanted):
-            taken = self._group(source, group, record, there)
+        groups = list(_groups(wanted))
+        for group, then in zip_longest(groups, groups[1:], fillvalue=()):
+            taken = self._group(source, group, then, record, there)
             self._finish(source, taken, after)
         return present
 
@@ -185,14 +187,19 @@ class Fetch:
             self._deleted += [each.key for each in remotes]
 
     def _group(
-        self, source: Source, group: Sequence[Remote], record: Fetched, there: Destination
+        self,
+        source: Source,
+        group: Sequence[Remote],
+        then: Sequence[Remote],
+        record: Fetched,
+        there: Destination,
     ) -> list[Remote]:
         """Retrieve messages and hand them over; return those that are safe here."""
         taken: list[Remote] = []
         waiting = {each.key: None for each in group}
         self._awaited = group[0].key
         try:
-            for remote, text in source.retrieve(group):
+            for remote, text in source.retrieve(group, then):
                 del waiting[remote.key]
                 self._awaited = next(iter(waiting), "")
                 if isinstance(text, str):

@@ -79,7 +79,6 @@ def _tend(
     serve: Callable[[socket.socket, Identity], None],
 ) -> None:
     """Be the nursery: make and reap children until flush has ended."""
-    os.getgrouplist("root", 0)  # loads what looks up groups, which each child else did
     while True:
         question, files, _, _ = socket.recv_fds(channel, _MOST, 1)
         if not question:
@@ -97,6 +96,7 @@ def _tend(
 
 def _made(file: int, user: Identity, serve: Callable[[socket.socket, Identity], None]) -> int:
     """Return the pid of a new child, or the negative number of the error."""
+    child.groups(user)
     try:
         return child.fork(file, lambda: serve(socket.socket(fileno=file), user))
     except OSError as error:

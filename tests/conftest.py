@@ -3,6 +3,7 @@
 import functools
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
 NO_MACHINE = pytest.StashKey[str]()
+# What a shell's `&` and nohup(1) make a program ignore, programs under test must not.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 # Other work on the machine must not fail a test; in CI each run tries the same examples.

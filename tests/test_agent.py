@@ -137,7 +137,8 @@ def test_groups_that_cannot_be_looked_up_are_the_users_own_only(alice, monkeypat
     def broken(*_: object) -> None:
         raise OSError(5, "no nss")
 
-    monkeypatch.setattr(child.os, "initgroups", broken)
+    monkeypatch.setattr(child.os, "getgrouplist", broken)
+    child.groups.cache_clear()
     assert told(alice, identities)["groups"] == [1001]  # type: ignore[index]
 
 

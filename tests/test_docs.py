@@ -175,6 +175,16 @@ def commands() -> Iterator[tuple[tuple[str, ...], set[str]]]:
     return walk((), admin.face)
 
 
+def test_the_help_of_pymail_fits_a_screen() -> None:
+    import click
+
+    from pymail.cli import admin
+
+    told = admin.face.get_help(click.Context(admin.face, info_name="pymail", terminal_width=80))
+    assert "..." not in told.split("Commands:")[1]
+    assert len(told.splitlines()) <= 24
+
+
 def test_every_command_and_option_of_pymail_stands_in_its_page_and_completions() -> None:
     text = page("pymail")
     shells = completed("pymail")

@@ -76,6 +76,30 @@ def test_pop3_goes_on_behind_a_message_that_is_refused():
     assert found == {"k1": b"a\n", "k2": "-ERR gone?[2J", "k3": b"c\n"}
 
 
+def test_pop3_asks_for_the_next_messages_ahead_and_deletes_at_the_end():
+    replies = b"".join(b"+OK\r\n%d\r\n.\r\n" % n for n in range(1, 251)) + b"+OK\r\n" * 3
+    remotes = [Remote(f"k{n}", n, 10) for n in range(1, 251)]
+    first, then = remotes[:60], remotes[60:]
+    with saying(GREETED + replies) as (talk, server):
+        source = Pop3(talk)
+        found = texts(source.retrieve(first, then))
+        heard = server.recv(1 << 16)
+        source.finish(first[:2], After("delete"))
+        found |= texts(source.retrieve(then))
+        source.quit()
+        heard += server.recv(1 << 16)
+    asked = [b"RETR %d" % n for n in range(1, 251)]
+    assert heard.split(b"\r\n") == [b"CAPA", *asked, b"DELE 1", b"DELE 2", b"QUIT", b""]
+    assert found == {f"k{n}": b"%d\n" % n for n in range(1, 251)}
+
+
+def test_pop3_without_pipelining_waits_for_each_answer():
+    able = GREETED.replace(b"PIPELINING\r\n", b"")
+    with saying(able + b"+OK\r\na\r\n.\r\n") as (talk, server):
+        texts(Pop3(talk).retrieve(three()[:1], three()[1:]))
+        assert server.recv(1 << 16) == b"CAPA\r\nRETR 1\r\n"
+
+
 def test_imap_takes_literals_and_strings_wherever_the_uid_stands():
     replies = b"* 1 FETCH (BODY[] {3}\r\na\r\n UID 1)\r\n* 9 EXISTS\r\n"
     replies += b'* 2 FETCH (FLAGS (\\Seen) UID 2 BODY[] "q \\"\\\\ q")\r\n'

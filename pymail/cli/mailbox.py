@@ -21,7 +21,7 @@ _USER = click.option("-u", "--user", help="The inbox of USER, where that is perm
 @_USER
 @click.option("-j", "--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_mail(path: str | None, user: str | None, *, as_json: bool) -> int:
-    """List the messages in the inbox, or in a Maildir or mbox file.
+    """List the messages of the inbox, a Maildir or an mbox file.
 
     Status 1 if there are none.
     """
@@ -55,9 +55,9 @@ def show_mail(
     as_json: bool,
     directory: str | None,
 ) -> None:
-    """Show one message of the inbox, or of a Maildir or mbox file; it stays new.
+    """Show one message of the inbox, a Maildir or an mbox file.
 
-    With --save print the paths of the files instead.
+    It stays new.  With --save print the paths of the files instead.
     """
     from pymail import scripted  # noqa: PLC0415
 

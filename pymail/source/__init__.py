@@ -71,8 +71,13 @@ class Source(Protocol):
         """Turn to `box` and return what is in it, the oldest first.  RefusedError."""
         ...
 
-    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
-        """Yield each message, or the words in which the server refuses it."""
+    def retrieve(
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+    ) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield each message, or the words in which the server refuses it.
+
+        Those that will be asked for `then` may be asked for already.
+        """
         ...
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:

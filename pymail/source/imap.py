@@ -80,8 +80,11 @@ class Imap:
             Remote(f"{prefix}:{self._validity}:{uid}", uid, found[uid]) for uid in sorted(found)
         ]
 
-    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
+    def retrieve(
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+    ) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it."""
+        del then  # between groups there are commands for what is safe here
         return Retrieval(self._exchange, self._validity).texts(remotes)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:

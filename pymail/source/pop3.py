@@ -1,6 +1,7 @@
 """POP3 (RFC 1939, 2449, 2595, 5034): messages by their UIDL; RETR sent ahead where it may be."""
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import md5
 
@@ -15,7 +16,7 @@ AGAIN = "\N{SECTION SIGN}"
 """Stands in the keys of messages whose UIDL another has, before their number; in no UIDL."""
 
 AHEAD = 100
-"""Commands that wait for their answers."""
+"""Commands that wait for their answers; when half of them have come, more are sent."""
 
 
 class Pop3:
@@ -24,6 +25,8 @@ class Pop3:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self._said = b""
+        self._asked: set[int] = set()
+        self._doomed: list[int] = []
         greeting = self._answer("greeting")
         stamp = re.search(rb"<[\x21-\x3b\x3d\x3f-\x7e]+@[\x21-\x3b\x3d\x3f-\x7e]+>", greeting)
         self._stamp = stamp[0] if stamp else b""
@@ -71,41 +74,54 @@ class Pop3:
             found.append(Remote(key, number, int(size) if size.isdigit() else 0))
         return found
 
-    def retrieve(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
-        """Yield each message, or the words in which the server refuses it."""
+    def retrieve(
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+    ) -> Iterator[tuple[Remote, Text | str]]:
+        """Yield each message, or the words in which the server refuses it.
+
+        Those that come `then` are asked for before the last ones of these have been looked at.
+        """
         ahead = AHEAD if "PIPELINING" in self._able else 1
-        for start in range(0, len(remotes), ahead):
-            group = remotes[start : start + ahead]
-            self._talk.say(b"".join(b"RETR %d\r\n" % each.number for each in group), "RETR")
-            for each in group:
-                reply = self._talk.line("the answer to RETR")
-                if reply.startswith(b"+OK"):
-                    yield each, collected(self._talk.until_dot("a message"))
-                else:
-                    yield each, words(reply)
+        waiting = deque(each for each in (*remotes, *then) if each.number not in self._asked)
+        for each in remotes:
+            if len(self._asked) <= ahead // 2:
+                some = [
+                    waiting.popleft() for _ in range(min(ahead - len(self._asked), len(waiting)))
+                ]
+                self._talk.say(b"".join(b"RETR %d\r\n" % one.number for one in some), "RETR")
+                self._asked |= {one.number for one in some}
+            reply = self._talk.line("the answer to RETR")
+            self._asked.remove(each.number)
+            if reply.startswith(b"+OK"):
+                yield each, collected(self._talk.until_dot("a message"))
+            else:
+                yield each, words(reply)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
-        """Mark messages as deleted; quit() deletes them."""
-        if after.verb != "delete" or not remotes:
-            return
-        ahead = AHEAD if "PIPELINING" in self._able else 1
-        for start in range(0, len(remotes), ahead):
-            group = remotes[start : start + ahead]
-            self._talk.say(b"".join(b"DELE %d\r\n" % each.number for each in group), "DELE")
-            for _ in group:
-                # A message that is gone already is no fault.
-                self._talk.line("the answer to DELE")
+        """Remember what is to be deleted: quit() does it."""
+        if after.verb == "delete":
+            self._doomed += [each.number for each in remotes]
 
     def close(self) -> None:
         """Break off."""
         self._talk.close()
 
     def quit(self) -> None:
-        """Part; without this the server deletes nothing."""
+        """Delete and part; without this the server deletes nothing."""
         try:
+            self._delete()
             self._ask("QUIT")
         finally:
             self._talk.close()
+
+    def _delete(self) -> None:
+        ahead = AHEAD if "PIPELINING" in self._able else 1
+        for start in range(0, len(self._doomed), ahead):
+            group = self._doomed[start : start + ahead]
+            self._talk.say(b"".join(b"DELE %d\r\n" % number for number in group), "DELE")
+            for _ in group:
+                # A message that is gone already is no fault.
+                self._talk.line("the answer to DELE")
 
     def _log_in(self, login: Login, only: Sequence[str], secrets: Secrets) -> None:
         host = self._talk.host
