@@ -260,13 +260,17 @@ def unpack(data: bytes) -> list[Entry]:
 
 
 class Spool:
-    """A spool directory.  `system` says whether it serves every user of the machine."""
+    """A spool directory.  `system` says whether it serves every user of the machine.
 
-    __slots__ = ("path", "queue", "system")
+    The time of change of the directory `cron`, if there is one, is when folding.py has to act.
+    """
+
+    __slots__ = ("cron", "path", "queue", "system")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.queue = f"{path}/queue"
+        self.cron = f"{path}/cron"
         self.system = os.path.isdir(f"{path}/drop")
 
     def draft(self, envelope: Envelope) -> "Draft":
