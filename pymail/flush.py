@@ -17,7 +17,7 @@ from pymail import agent, pickup, retry, world
 from pymail.active import Active, set_aside, take
 from pymail.agent import Agent
 from pymail.config import Config
-from pymail.errors import DataError
+from pymail.errors import DataError, MailError
 from pymail.identity import Identity
 from pymail.job import Job, Run
 from pymail.log import Log
@@ -103,8 +103,7 @@ def run(
     )
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
-    if folding:
-        folding.tend(int(time.time()))
+    flusher.tend()
     try:
         while time.monotonic() < deadline and flusher.round():
             pass
@@ -156,6 +155,16 @@ class _Flusher:
                 self._listen(0)
         self._drain()
         return progress
+
+    def tend(self) -> None:
+        """Tell what is to be told of jobs of cron; where that fails, mail goes on all the same."""
+        folding = self._run.folding
+        try:
+            if folding:
+                folding.tend(int(time.time()))
+        except (OSError, MailError) as error:
+            words = error.strerror if isinstance(error, OSError) else error
+            self._complain(f"cannot tell of jobs of cron: {words}")
 
     def abandon(self) -> None:
         """Stop agents in their work: what they did from here on, nobody would record."""

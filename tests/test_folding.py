@@ -263,6 +263,34 @@ def test_a_run_that_dies_folds_no_first_letter_and_counts_none_twice(
     assert (known.folded, known.outputs[0].times) == (1, 2)
 
 
+def test_a_full_disk_for_the_records_stops_no_other_mail(
+    play: Callable[[str], Play], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = play(FOLD)
+    for _ in range(2):
+        here.submit("backup", "disk full")
+        here.flush()
+        here.clock.now += 3600
+    here.clock.now += 86400
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    here.submit("other", "hello")
+    here.spool.submit(Envelope(os.getuid(), ["root"]), b"Subject: a letter\n\nx\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("pymail.folding.durable.replace", full)
+        patch.setattr("pymail.folding.Folding._insert", full)
+        here.flush()
+    assert here.subjects() == {"Cron <root@box> backup": 1, "a letter": 1}
+    assert (
+        "cannot tell of jobs of cron: No space left" in Path(here.spool.path, "../log").read_text()
+    )
+    here.flush()
+    assert here.subjects()["Cron <root@box> other"] == 1
+    assert here.subjects()["Recovered: Cron <root@box> backup"] == 1
+
+
 def stamp(now: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
 
