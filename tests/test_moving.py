@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relays import relay
 
+from pymail import export
 from pymail.config import SETTINGS
 from pymail.errors import DataError
 from pymail.importer import Machine, dma, esmtp, msmtp, nullmailer, postfix, ssmtp
@@ -736,6 +737,18 @@ def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> 
     assert back.settings["sender_canonical_maps"] == [f"regexp:{box.home}/canonical"]
     assert back.settings["smtp_generic_maps"]["root@box"] == "r@isp.example"
     assert back.settings["smtp_tls_security_level"] == "secure"
+
+
+OF_TRANSPORT = r"smtp_destination_(concurrency_limit|recipient_limit|rate_delay)"
+"""Which postconf lists under their general names."""
+
+
+def test_a_setting_is_one_of_postfix_or_is_said_not_to_be_carried_over() -> None:
+    needs("postconf")
+    listed = subprocess.run(["postconf", "-d"], capture_output=True, check=True, text=True)
+    theirs = {line.split()[0] for line in listed.stdout.splitlines()}
+    ours = {name for name in SETTINGS if not re.fullmatch(OF_TRANSPORT, name)} - theirs
+    assert ours == export.OURS.keys() - theirs
 
 
 def test_an_export_writes_over_nothing(box: Box) -> None:
