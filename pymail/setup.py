@@ -80,6 +80,16 @@ def reader_of_root() -> str:
     return asked if asked in names else next(iter(names), "")
 
 
+def misplaced() -> str:
+    """Return what root has of configuration where the machine's is not looked for, "" for none."""
+    if os.environ.get("PYMAIL_CONFIG"):
+        return ""
+    place = os.path.dirname(paths.config(paths.own_spool()))
+    found = [name for name in peek.names(place) if name != "conf.d"]
+    found += [f"conf.d/{name}" for name in peek.names(f"{place}/conf.d")]
+    return f"{place}/{found[0]}" if found else ""
+
+
 def _has_root(file: str) -> bool:
     lines = peek.text(file).lower().splitlines()
     return any(line.partition(":")[0].strip() == "root" for line in lines if ":" in line)
@@ -124,6 +134,10 @@ def _system(start: str) -> list[Step]:
         Link("/usr/local/bin/pymail", f"{PLACE}/pymail"),
         Link("/usr/local/sbin/flush", f"{PLACE}/flush"),
     ]
+    # Where another program has them there, they come before /usr/bin in root's PATH.
+    first = [f"/usr/sbin/{name}" for name in ("mailq", "newaliases")]
+    if not os.path.samefile("/usr/sbin", "/usr/bin"):
+        steps += [Link(p, f"{PLACE}/{os.path.basename(p)}") for p in first if os.path.lexists(p)]
     mail = (("/usr/bin/mailx", f"{PLACE}/mailx"), ("/usr/bin/mail", f"{PLACE}/mail"))
     if shutil.which("update-alternatives") and all(map(_alternative, ("mail", "mailx"))):
         steps.append(Alternative("mailx", mail))

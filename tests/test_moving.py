@@ -351,13 +351,13 @@ proxy_host 127.0.0.1
 def test_msmtp_moves_with_its_accounts_and_aliases(box: Box) -> None:
     rows = ("aliases", "# who\nroot: me@isp.example, ann@work.example\ndefault: boss@isp.example\n")
     settings, words = moved(box, "msmtprc", MSMTP, rows)
-    origin = next(iter(settings["smtp_generic_maps"]))
+    origin = next(iter(settings["sender_canonical_maps"]))
     assert origin.startswith("@")
     assert settings == {
         "relayhost": ["[smtp.isp.example]:587"],
         "smtp_tls_security_level": "secure",
         "mailbox_transport": "smtp:[smtp.isp.example]:587",
-        "smtp_generic_maps": {origin: "me@isp.example"},
+        "sender_canonical_maps": {origin: "me@isp.example"},
         "smtp_helo_name": "box.example",
         "smtp_connect_timeout": 30,
         "sender_dependent_relayhost_maps": {"ann@work.example": "[mx.work.example]:465"},
@@ -440,12 +440,12 @@ def test_ssmtp_moves_with_revaliases(box: Box) -> None:
         "mailbox_transport": "smtp:[smtp.isp.example]:465",
         "smtp_tls_CApath": "/etc/ssl/certs",
         "myhostname": "box.example",
-        "smtp_generic_maps": {
+        "sender_canonical_maps": {
             "alice@box.example": "al@isp.example",
             "bob@box.example": "b@x",
-            "@box.example": "@isp.example",
         },
-        "sender_dependent_relayhost_maps": {"alice@box.example": "[mail.other.example]"},
+        "smtp_generic_maps": {"@box.example": "@isp.example"},
+        "sender_dependent_relayhost_maps": {"al@isp.example": "[mail.other.example]"},
         "smtp_sasl_password_maps": [f"{folder}/saslpass"],
         "alias_maps": [f"{folder}/aliases-ssmtp"],
     }
@@ -469,6 +469,21 @@ def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
     assert {each.sender for each in server.taken} == {f"{box.user}@d.example"}
 
 
+def test_mail_that_is_for_nobody_here_goes_to_the_relay_and_recipients_stay_who_they_are(
+    box: Box,
+) -> None:
+    with relay() as server:
+        text = f"defaults\nhost 127.0.0.1\nport {server.port}\ntls off\nfrom me@isp.example\n"
+        (box.home / "msmtprc").write_text(text)
+        assert box.run("pymail", "import", "-w", "msmtprc", f"{box.home}/msmtprc").returncode == 0
+        for to in ("root", "support", "joe@example.org"):
+            box.send(b"Subject: s\n\nx\n", to)
+        box.flush()
+    assert {each.sender for each in server.taken} == {"me@isp.example"}
+    names = sorted(each.recipients[0].partition("@")[0] for each in server.taken)
+    assert names == ["joe", "root", "support"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected", "words"),
     [
@@ -490,13 +505,13 @@ def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
         (
             (
                 "SMARTHOST h.example\nNULLCLIENT\nSECURETRANS\nPORT 2465\nMAILNAME /etc/mailname\n"
-                "MASQUERADE d.example\n"
+                "MASQUERADE d.example\nALIASES aliases\n"
             ),
             {
-                "mailbox_transport": "smtp:[h.example]:2465",
+                "mydestination": [],
                 "smtp_tls_wrappermode": True,
                 "myorigin": "/etc/mailname",
-                "smtp_generic_maps": {"@name.example": "@d.example"},
+                "sender_canonical_maps": {"@name.example": "@d.example"},
             },
             "goes to the relay",
         ),
@@ -553,7 +568,7 @@ def test_nullmailer_moves_with_all_its_files(box: Box) -> None:
         "myorigin": "box.home.example",
         "myhostname": "box.home.example",
         "smtp_helo_name": "box.home.example",
-        "smtp_generic_maps": {"@box.home.example": "box@isp.example"},
+        "sender_canonical_maps": {"@box.home.example": "box@isp.example"},
         "minimal_backoff_time": 600,
     }
     told = "\n".join(words)
@@ -611,7 +626,7 @@ def test_esmtp_moves_with_its_identities() -> None:
     assert plain.settings == {
         "relayhost": ["[h.example]:587"],
         "smtp_tls_security_level": "may",
-        "mailbox_transport": "smtp:[h.example]:587",
+        "mydestination": [],
     }
     assert esmtp.read("", NOWHERE).lost == ["there is no identity with a hostname"]
 
