@@ -18,6 +18,9 @@ from pymail.step import Account, Alternative, Directories, File, Folder, Link, S
 PLACE = "/usr/local/lib/pymail"
 """Where the programs are; what stands in PATH are links."""
 
+PACKAGED = "/usr/lib/python3/dist-packages"
+"""Where only packages of Debian's put code; ours has the programs, a timer and a line for cron."""
+
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
@@ -33,6 +36,8 @@ def plan(start: str) -> list[Step]:
     here = os.path.dirname(os.path.abspath(__file__))
     for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
         _trust(place)
+    if os.path.dirname(here) == PACKAGED:
+        return _packaged(start)
     return _system(start or _starter())
 
 
@@ -119,12 +124,7 @@ def _starter() -> str:
 
 def _system(start: str) -> list[Step]:
     spool = paths.SYSTEM_SPOOL
-    steps: list[Step] = [
-        Account("pymail", spool),
-        Folder("/etc/pymail", 0o755),
-        Directories(spool),
-        Folder(PLACE, 0o755),
-    ]
+    steps: list[Step] = [*_places(spool), Folder(PLACE, 0o755)]
     steps += [File(f"{PLACE}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     steps += [
         Link("/usr/sbin/sendmail", f"{PLACE}/sendmail"),
@@ -146,6 +146,19 @@ def _system(start: str) -> list[Step]:
     return steps + _started(start, f"{PLACE}/flush", spool)
 
 
+def _packaged(start: str) -> list[Step]:
+    """Return what is left to do where the package is installed: what depends on the machine."""
+    if start:
+        raise UsageError(f"cannot start flush by {start}: the package has a timer, and cron's line")
+    spool = paths.SYSTEM_SPOOL
+    steps: list[Step] = [*_places(spool)]
+    return [*steps, *_watch(spool)] if _starter() == "systemd" else steps
+
+
+def _places(spool: str) -> list[Step]:
+    return [Account("pymail", spool), Folder("/etc/pymail", 0o755), Directories(spool)]
+
+
 def _alternative(name: str) -> bool:
     """Say whether a name in /usr/bin is free, or one of Debian's alternatives."""
     place = f"/usr/bin/{name}"
@@ -160,16 +173,20 @@ def _started(start: str, flush: str, spool: str) -> list[Step]:
             raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
         return [File(f"{_CRON}/pymail", units.table(flush))]
     if start == "systemd":
-        drops = (Spool(spool).drop_directory(uid) for uid in _uids())
-        places = [f"{spool}/queue", *drops]
         return [
             File(f"{_UNITS}/{units.SERVICE}", units.service(flush)),
             File(f"{_UNITS}/{units.TIMER}", units.timer()),
-            File(f"{_UNITS}/{units.PATH}", units.path(places)),
             Unit(units.TIMER),
-            Unit(units.PATH),
+            *_watch(spool),
         ]
     return []
+
+
+def _watch(spool: str) -> list[Step]:
+    """Return the steps that have flush started when a letter comes."""
+    drops = (Spool(spool).drop_directory(uid) for uid in _uids())
+    text = units.path([f"{spool}/queue", *drops])
+    return [File(f"{_UNITS}/{units.PATH}", text), Unit(units.PATH)]
 
 
 def _uids() -> list[int]:
