@@ -440,6 +440,7 @@ def test_ssmtp_moves_with_revaliases(box: Box) -> None:
         "mailbox_transport": "smtp:[smtp.isp.example]:465",
         "smtp_tls_CApath": "/etc/ssl/certs",
         "myhostname": "box.example",
+        "myorigin": "box.example",
         "sender_canonical_maps": {
             "alice@box.example": "al@isp.example",
             "bob@box.example": "b@x",
@@ -467,6 +468,18 @@ def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
         ["admin@isp.example", "joe@example.org", own]
     )
     assert {each.sender for each in server.taken} == {f"{box.user}@d.example"}
+
+
+def test_what_debian_writes_for_ssmtp_sends_roots_mail_to_the_postmaster_of_the_hub(
+    box: Box,
+) -> None:
+    with relay() as server:
+        text = f"root=postmaster\nmailhub=127.0.0.1:{server.port}\nhostname=box.example\n"
+        (box.home / "ssmtp.conf").write_text(text)
+        assert box.run("pymail", "import", "-w", "ssmtp", f"{box.home}/ssmtp.conf").returncode == 0
+        box.send(b"Subject: s\n\nx\n", "root")
+        box.flush()
+    assert [each.recipients for each in server.taken] == [["postmaster@box.example"]]
 
 
 def test_mail_that_is_for_nobody_here_goes_to_the_relay_and_recipients_stay_who_they_are(

@@ -34,13 +34,15 @@ def read(text: str, machine: Machine) -> Imported:
     if directory := given.get("tls_ca_dir", ""):
         result.settings["smtp_tls_CApath"] = directory
     if name := given.get("hostname", ""):
-        result.settings["myhostname"] = name
+        result.settings.update({"myhostname": name, "myorigin": name})
     origin = given.get("hostname") or machine.origin
     _revaliases(machine.read("revaliases") or "", origin, result)
     if domain := given.get("rewritedomain", ""):
         result.settings["smtp_generic_maps"] = {f"@{origin}": f"@{domain}"}
     if root := given.get("root", ""):
         result.aliases["root"] = root
+        if "@" not in root and root not in machine.users:  # as Debian has it: postmaster, there
+            result.settings["transport_maps"] = {f"{root}@{origin}": f"smtp:{hub.hop}"}
     forward(result, hub)
     for key, value in given.items():
         if key not in _USED:
