@@ -124,7 +124,9 @@ def _starter() -> str:
 
 def _system(start: str) -> list[Step]:
     spool = paths.SYSTEM_SPOOL
-    steps: list[Step] = [*_places(spool), Folder(PLACE, 0o755)]
+    # The package's places are not ours to take back.
+    steps: list[Step] = [] if os.path.isdir(f"{PACKAGED}/pymail") else _places(spool)
+    steps.append(Folder(PLACE, 0o755))
     steps += [File(f"{PLACE}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     steps += [
         Link("/usr/sbin/sendmail", f"{PLACE}/sendmail"),

@@ -89,7 +89,9 @@ class Chroot:
         ours = shutil.ignore_patterns("__pycache__", "bin")
         place = f"{self.root}{CODE}"
         shutil.copytree(ROOT / "pymail", f"{place}/pymail", ignore=ours)
-        self.write(f"{CODE}/run", launcher.script("pymail", "/usr/bin/python3 -I", CODE), 0o755)
+        # Before a pymail that is packaged there.
+        text = launcher.script("pymail", "/usr/bin/python3 -I", CODE)
+        self.write(f"{CODE}/run", text.replace("path.append(", "path.insert(0, "), 0o755)
 
     def pymail(self, *args: str) -> str:
         """Run pymail of the checkout."""

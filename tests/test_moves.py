@@ -74,8 +74,7 @@ OLD = {
     "ssmtp": Old(
         "ssmtp",
         {
-            "/etc/ssmtp/ssmtp.conf": "root=postmaster\nmailhub=127.0.0.1:{port}\n"
-            "hostname={host}\n",
+            "/etc/ssmtp/ssmtp.conf": "root=postmaster\nmailhub=127.0.0.1:{port}\nhostname={host}\n",
             "/etc/ssmtp/revaliases": "root:me@isp.example:127.0.0.1:{port}\n"
             "alice:alice@isp.example:127.0.0.1:{port}\n",
         },

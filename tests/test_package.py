@@ -138,6 +138,15 @@ def test_setup_makes_what_the_package_cannot_know(
         words = b"cannot start flush by cron: the package has a timer, and cron's line"
         assert (refused.returncode, words in refused.stderr) == (64, True)
 
+        # Another installation may stand over the package, and go.
+        here.checkout()
+        here.pymail("setup", "--yes", "--start", "none")
+        assert "/usr/local/lib/pymail/sendmail" in here.call("readlink", "/usr/sbin/sendmail")
+        here.pymail("setup", "--remove", "--start", "none")
+        assert here.call("head", "-n1", "/usr/sbin/sendmail") == "#!/usr/bin/python3 -IS\n"
+        assert here.call("mailq") == "Mail queue is empty\n"
+        assert (here.root / "var/spool/pymail/drop").is_dir()
+
         (here.root / "run/systemd/system").mkdir(parents=True, exist_ok=True)
         said = here.call("pymail", "setup", "--dry-run").splitlines()
         uid = here.call("id", "-u", "alice").strip()
