@@ -2,6 +2,7 @@
 
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,27 @@ def scheduled(here: Chroot) -> tuple[str, str]:
     line = (here.root / "etc/cron.d/pymail").read_text().splitlines()[-1]
     minutes, _, command = line.partition(" root ")
     return minutes, command
+
+
+def test_debians_cron_has_its_letters_delivered(
+    machine: Machine, tmp_path: Path, package: Path, *, whole: bool
+) -> None:
+    del machine
+    if not whole:
+        pytest.skip("two minutes; --whole waits for them")
+    with debian(tmp_path, BASE, package) as here:
+        assert "Inst exim4" in here.apt("--simulate", "install", "cron")
+        here.apt("install", "--no-install-recommends", "./pymail.deb")
+        assert "Inst exim4" not in here.apt("--simulate", "install", "cron")
+        here.apt("install", "cron")
+        here.call("crontab", "-u", "alice", "-", stdin=b"* * * * * echo from the job\n")
+        here.call("cron")
+        end = time.monotonic() + 150
+        while not here.letters("alice") and time.monotonic() < end:
+            time.sleep(1)
+        (letter, *_) = here.letters("alice")
+    assert "\nSubject: Cron <alice@box> echo from the job\n" in letter
+    assert letter.endswith("\n\nfrom the job\n")
 
 
 def test_setup_makes_what_the_package_cannot_know(
