@@ -29,6 +29,16 @@ exec chroot "$1" sh -c "echo $pid; while sleep 1; do :; done"
 """
 
 
+def package(place: Path) -> Path:
+    """Build the Debian package of this checkout into a directory."""
+    needs("dpkg-buildpackage", "dh")
+    built = subprocess.run(
+        [ROOT / ".ci/deb", place], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    return Path(built.stdout.strip())
+
+
 class Chroot:
     """A Debian that ends with the test."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from chroots import BASE, CRON, Chroot, chroot
+from chroots import BASE, CRON, Chroot, chroot, package
 from harness import needs
 from machine import HOSTNAME, Machine
 from relays import Relay, relay
@@ -27,7 +27,8 @@ class Old(NamedTuple):
 
 # as /etc/init.d/nullmailer starts it
 NULLMAILER = """
-cd /var/spool/nullmailer && mkfifo -m 622 trigger && chown mail:root trigger || exit
+cd /var/spool/nullmailer && rm -f trigger && mkfifo -m 622 trigger || exit
+chown mail:root trigger
 setpriv --init-groups --reuid=mail --regid=mail nullmailer-send >/dev/null 2>&1 &
 """
 OLD = {
@@ -87,6 +88,7 @@ OLD = {
         },
     ),
 }
+KEEP = ("--no-install-recommends", "-o", "Dpkg::Options::=--force-confold")
 KEPT = ("/etc/pymail", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid")
 KEPT += ("/etc/subgid", "/etc/.pwd.lock", "/var/spool/postfix", "/var/spool/nullmailer")
 KEPT += ("/var/spool/dma",)
@@ -100,6 +102,12 @@ class Passed(NamedTuple):
     sender: str
     recipients: tuple[str, ...]
     subject: str
+
+
+def configure(here: Chroot, old: Old, server: Relay) -> None:
+    """Write the files of a program that sends to a server."""
+    for name, text in {"/etc/mailname": "{host}\n", **old.files}.items():
+        here.write(name, text.replace("{port}", str(server.port)).replace("{host}", HOSTNAME))
 
 
 def cron_mail(here: Chroot) -> None:
@@ -157,11 +165,9 @@ def test_the_mail_of_cron_goes_as_before_and_so_it_does_afterwards(
         pytest.skip("one of a sweep; --whole plays it")
     needs("postfix")
     with relay() as server:
-        for name, text in {"/etc/mailname": "{host}\n", **old.files}.items():
-            here.write(name, text.replace("{port}", str(server.port)).replace("{host}", HOSTNAME))
+        configure(here, old, server)
         if whole:
-            keep = ("-o", "Dpkg::Options::=--force-confold")
-            here.apt("install", "--no-install-recommends", *keep, old.package)
+            here.apt("install", *KEEP, old.package)
         if old.start:
             here.call(*old.start)
         count = 4 if kind == "postfix" else 3
@@ -182,5 +188,35 @@ def test_the_mail_of_cron_goes_as_before_and_so_it_does_afterwards(
 
         here.pymail("setup", "--remove", "--start", "cron")
         assert here.sight(*KEPT) == system
+        cron_mail(here)
+        assert arrived(here, server, count) == before
+
+
+@pytest.mark.parametrize("kind", OLD)
+def test_apt_changes_one_for_the_other_and_back(places: Chroot, kind: str, *, whole: bool) -> None:
+    if not whole:
+        pytest.skip("a sweep; --whole plays it")
+    here, old = places, OLD[kind]
+    with relay() as server:
+        configure(here, old, server)
+        here.apt("install", *KEEP, old.package)
+        if old.start:
+            here.call(*old.start)
+        count = 4 if kind == "postfix" else 3
+        cron_mail(here)
+        before = arrived(here, server, count)
+
+        (here.root / "pymail.deb").write_bytes(package(here.root / "tmp").read_bytes())
+        here.apt("install", *KEEP, "./pymail.deb")
+        here.call("pymail", "import", "--write", kind)
+        cron_mail(here)
+        assert here.call("flush") == ""
+        assert arrived(here, server, count) == before
+
+        here.apt("install", *KEEP, old.package)
+        if kind == "postfix":
+            here.call("postfix", "stop")
+        if old.start:
+            here.call(*old.start)
         cron_mail(here)
         assert arrived(here, server, count) == before

@@ -1,15 +1,15 @@
 """The Debian package, installed with dpkg and apt: what it brings, takes and leaves."""
 
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import chroots
 import pytest
 from chroots import BASE, CRON, Chroot, chroot
-from harness import ROOT, needs
+from harness import needs
 from machine import Machine
 
 from pymail import __version__
@@ -22,13 +22,7 @@ LETTER = "From: {user} (Cron Daemon)\nTo: {user}\nSubject: Cron\n\nhello {user}\
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built from this checkout."""
-    needs("dpkg-buildpackage", "dh")
-    place = tmp_path_factory.mktemp("package")
-    built = subprocess.run(
-        [ROOT / ".ci/deb", place], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (built.returncode, built.stderr) == (0, "")
-    return Path(built.stdout.strip())
+    return chroots.package(tmp_path_factory.mktemp("package"))
 
 
 @contextmanager
