@@ -192,10 +192,9 @@ def test_the_mail_of_cron_goes_as_before_and_so_it_does_afterwards(
         assert arrived(here, server, count) == before
 
 
+@pytest.mark.usefixtures("sweep")
 @pytest.mark.parametrize("kind", OLD)
-def test_apt_changes_one_for_the_other_and_back(places: Chroot, kind: str, *, whole: bool) -> None:
-    if not whole:
-        pytest.skip("a sweep; --whole plays it")
+def test_apt_changes_one_for_the_other_and_back(places: Chroot, kind: str) -> None:
     here, old = places, OLD[kind]
     with relay() as server:
         configure(here, old, server)

@@ -120,12 +120,8 @@ def scheduled(here: Chroot) -> tuple[str, str]:
     return minutes, command
 
 
-def test_debians_cron_has_its_letters_delivered(
-    machine: Machine, tmp_path: Path, package: Path, *, whole: bool
-) -> None:
-    del machine
-    if not whole:
-        pytest.skip("two minutes; --whole waits for them")
+@pytest.mark.usefixtures("sweep", "machine")
+def test_debians_cron_has_its_letters_delivered(tmp_path: Path, package: Path) -> None:
     with debian(tmp_path, BASE, package) as here:
         assert "Inst exim4" in here.apt("--simulate", "install", "cron")
         here.apt("install", "--no-install-recommends", "./pymail.deb")
