@@ -20,13 +20,14 @@ from pymail import (
     fetched,
     peek,
     schedule,
+    units,
     world,
 )
 from pymail.config import Config
 from pymail.errors import MailError, TempError
 from pymail.explain import end
 from pymail.identity import Identity, lookup
-from pymail.paths import home
+from pymail.paths import INLET, home
 from pymail.route import Router
 from pymail.spool import NEVER, Spool
 
@@ -277,6 +278,9 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
         yield Finding("nothing starts flush", schedule.remedy_for_system(), fatal=True)
     if not spool.system and not schedule.serves_user():
         yield Finding("nothing starts flush", schedule.remedy_for_user(), fatal=True)
+    if spool.system and schedule.by_systemd() and peek.status(INLET) is None:
+        words = f"services that cannot write to {spool.path} cannot send: nobody listens at {INLET}"
+        yield Finding(words, f"pymail setup, or systemctl enable --now {units.INLET}")
     complaint = peek.text(f"{spool.queue}/.complaint")
     status = peek.status(f"{spool.queue}/.complaint")
     if complaint and status and now - status.st_mtime < _DAY:

@@ -17,16 +17,20 @@ _FACES = {"mailx": "mail", "pymail": "admin"}
 def text(program: str) -> str:
     """Return the script that is this program of this installation."""
     beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    face = _FACES.get(program, program)
     # Where packages are in several places, only site knows all of them.
     found = os.path.isdir(f"{beside}/dns") and os.path.isdir(f"{beside}/click")
+    return script(program, f"{sys.executable} -I{'S' if found else ''}", beside)
+
+
+def script(program: str, python: str, place: str) -> str:
+    """Return the script that is a program: `python` runs it, pymail lies in `place`."""
     lines = (
-        f"#!{sys.executable} -I{'S' if found else ''}",
+        f"#!{python}",
         f"# {program} of pymail, written {MARK}.",
         "import sys",
         "",
-        f"sys.path.append({beside!r})",
-        f"from pymail.cli.{face} import main",
+        f"sys.path.append({place!r})",
+        f"from pymail.cli.{_FACES.get(program, program)} import main",
         "from pymail.errors import leave",
         "",
         "leave(main())",

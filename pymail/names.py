@@ -188,14 +188,19 @@ def _asked(name: str, kind: str, until: float) -> Answer:
 
 @functools.cache
 def _resolver() -> "Resolver":
+    import dns.inet  # noqa: PLC0415
     import dns.resolver  # noqa: PLC0415
 
     try:
-        return dns.resolver.Resolver()
+        resolver = dns.resolver.Resolver()
     except (dns.resolver.NoResolverConfiguration, ValueError):
-        resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers = ["127.0.0.1"]  # resolv.conf(5): where none is named
-        return resolver
+        pass
+    else:  # dnspython before 2.4 takes anything for an address
+        if all(dns.inet.is_address(str(each)) for each in resolver.nameservers):
+            return resolver
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = ["127.0.0.1"]  # resolv.conf(5): where none is named
+    return resolver
 
 
 def _text(kind: str, record: object) -> str:

@@ -65,7 +65,12 @@ def spool() -> str:
     there = is_system(SYSTEM_SPOOL) or os.path.exists(INLET)
     if there and not os.path.exists(_user_config(own)):
         return SYSTEM_SPOOL
-    return _xdg(own, "XDG_STATE_HOME", ".local/state") + "/pymail/spool"
+    return own_spool()
+
+
+def own_spool() -> str:
+    """Return the spool of this user in user mode."""
+    return _xdg(_own_home(os.getuid()), "XDG_STATE_HOME", ".local/state") + "/pymail/spool"
 
 
 def is_system(spool: str) -> bool:

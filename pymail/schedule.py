@@ -19,6 +19,12 @@ def serves_system() -> bool:
     return any(_starts(text) for text in _for_all())
 
 
+def by_systemd() -> bool:
+    """Say whether it is systemd that runs here, and that starts root's flush."""
+    running = os.path.isdir("/run/systemd/system")
+    return running and any(_starts(text) for folder in _TIMERS for text in _timed(folder))
+
+
 def serves_user() -> bool:
     """Say whether something starts the flush of the user who asks."""
     own = pwd.getpwuid(os.getuid())

@@ -18,6 +18,9 @@ from pymail.step import Account, Alternative, Directories, File, Folder, Link, S
 PLACE = "/usr/local/lib/pymail"
 """Where the programs are; what stands in PATH are links."""
 
+PACKAGED = "/usr/lib/python3/dist-packages"
+"""Where only packages of Debian's put code; ours has the programs, a timer and a line for cron."""
+
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
@@ -33,6 +36,8 @@ def plan(start: str) -> list[Step]:
     here = os.path.dirname(os.path.abspath(__file__))
     for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
         _trust(place)
+    if os.path.dirname(here) == PACKAGED:
+        return _packaged(start)
     return _system(start or _starter())
 
 
@@ -80,6 +85,16 @@ def reader_of_root() -> str:
     return asked if asked in names else next(iter(names), "")
 
 
+def misplaced() -> str:
+    """Return what root has of configuration where the machine's is not looked for, "" for none."""
+    if os.environ.get("PYMAIL_CONFIG"):
+        return ""
+    place = os.path.dirname(paths.config(paths.own_spool()))
+    found = [name for name in peek.names(place) if name != "conf.d"]
+    found += [f"conf.d/{name}" for name in peek.names(f"{place}/conf.d")]
+    return f"{place}/{found[0]}" if found else ""
+
+
 def _has_root(file: str) -> bool:
     lines = peek.text(file).lower().splitlines()
     return any(line.partition(":")[0].strip() == "root" for line in lines if ":" in line)
@@ -109,12 +124,9 @@ def _starter() -> str:
 
 def _system(start: str) -> list[Step]:
     spool = paths.SYSTEM_SPOOL
-    steps: list[Step] = [
-        Account("pymail", spool),
-        Folder("/etc/pymail", 0o755),
-        Directories(spool),
-        Folder(PLACE, 0o755),
-    ]
+    # The package's places are not ours to take back.
+    steps: list[Step] = [] if os.path.isdir(f"{PACKAGED}/pymail") else _places(spool)
+    steps.append(Folder(PLACE, 0o755))
     steps += [File(f"{PLACE}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     steps += [
         Link("/usr/sbin/sendmail", f"{PLACE}/sendmail"),
@@ -124,12 +136,29 @@ def _system(start: str) -> list[Step]:
         Link("/usr/local/bin/pymail", f"{PLACE}/pymail"),
         Link("/usr/local/sbin/flush", f"{PLACE}/flush"),
     ]
+    # Where another program has them there, they come before /usr/bin in root's PATH.
+    first = [f"/usr/sbin/{name}" for name in ("mailq", "newaliases")]
+    if not os.path.samefile("/usr/sbin", "/usr/bin"):
+        steps += [Link(p, f"{PLACE}/{os.path.basename(p)}") for p in first if os.path.lexists(p)]
     mail = (("/usr/bin/mailx", f"{PLACE}/mailx"), ("/usr/bin/mail", f"{PLACE}/mail"))
     if shutil.which("update-alternatives") and all(map(_alternative, ("mail", "mailx"))):
         steps.append(Alternative("mailx", mail))
     else:
         steps += [Link(link, target) for link, target in mail]
     return steps + _started(start, f"{PLACE}/flush", spool)
+
+
+def _packaged(start: str) -> list[Step]:
+    """Return what is left to do where the package is installed: what depends on the machine."""
+    if start:
+        raise UsageError(f"cannot start flush by {start}: the package has a timer, and cron's line")
+    spool = paths.SYSTEM_SPOOL
+    steps: list[Step] = [*_places(spool)]
+    return [*steps, *_watch(spool)] if _starter() == "systemd" else steps
+
+
+def _places(spool: str) -> list[Step]:
+    return [Account("pymail", spool), Folder("/etc/pymail", 0o755), Directories(spool)]
 
 
 def _alternative(name: str) -> bool:
@@ -146,20 +175,31 @@ def _started(start: str, flush: str, spool: str) -> list[Step]:
             raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
         return [File(f"{_CRON}/pymail", units.table(flush))]
     if start == "systemd":
-        drops = (Spool(spool).drop_directory(uid) for uid in _uids())
-        places = [f"{spool}/queue", *drops]
         return [
             File(f"{_UNITS}/{units.SERVICE}", units.service(flush)),
             File(f"{_UNITS}/{units.TIMER}", units.timer()),
-            File(f"{_UNITS}/{units.PATH}", units.path(places)),
-            File(f"{PLACE}/receive", launcher.text("receive"), 0o755),
-            File(f"{_UNITS}/{units.RECEIVE}", units.receive(f"{PLACE}/receive", spool)),
-            File(f"{_UNITS}/{units.INLET}", units.inlet()),
             Unit(units.TIMER),
-            Unit(units.PATH),
-            Unit(units.INLET),
+            *_watch(spool),
+            *_inlet(f"{PLACE}/receive", spool),
         ]
     return []
+
+
+def _watch(spool: str) -> list[Step]:
+    """Return the steps that have flush started when a letter comes."""
+    drops = (Spool(spool).drop_directory(uid) for uid in _uids())
+    text = units.path([f"{spool}/queue", *drops])
+    return [File(f"{_UNITS}/{units.PATH}", text), Unit(units.PATH)]
+
+
+def _inlet(program: str, spool: str) -> list[Step]:
+    """Return the steps that take letters of services which cannot write to the spool."""
+    return [
+        File(program, launcher.text("receive"), 0o755),
+        File(f"{_UNITS}/{units.RECEIVE}", units.receive(program, spool)),
+        File(f"{_UNITS}/{units.INLET}", units.inlet()),
+        Unit(units.INLET),
+    ]
 
 
 def _uids() -> list[int]:

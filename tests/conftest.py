@@ -40,6 +40,13 @@ def whole(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--whole"))
 
 
+@pytest.fixture(scope="session")
+def sweep(*, whole: bool) -> None:
+    """Skip a test that only a whole sweep has time for."""
+    if not whole:
+        pytest.skip("--whole plays it")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Move into a machine of our own before anything is collected."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":

@@ -501,6 +501,13 @@ def test_an_unknown_command_is_refused_in_one_line(box: Box) -> None:
     assert "No such option" in refused(box.run("pymail", "check", "--frobnicate"), 64)
 
 
+def test_without_a_command_it_is_told_which_there_are(box: Box) -> None:
+    done = box.run("pymail")
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert done.stderr.startswith(b"Usage: pymail ")
+    assert b"\n  setup " in done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error(box: Box) -> None:
     from harness import argv
 

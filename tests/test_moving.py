@@ -352,13 +352,13 @@ proxy_host 127.0.0.1
 def test_msmtp_moves_with_its_accounts_and_aliases(box: Box) -> None:
     rows = ("aliases", "# who\nroot: me@isp.example, ann@work.example\ndefault: boss@isp.example\n")
     settings, words = moved(box, "msmtprc", MSMTP, rows)
-    origin = next(iter(settings["smtp_generic_maps"]))
+    origin = next(iter(settings["sender_canonical_maps"]))
     assert origin.startswith("@")
     assert settings == {
         "relayhost": ["[smtp.isp.example]:587"],
         "smtp_tls_security_level": "secure",
         "mailbox_transport": "smtp:[smtp.isp.example]:587",
-        "smtp_generic_maps": {origin: "me@isp.example"},
+        "sender_canonical_maps": {origin: "me@isp.example"},
         "smtp_helo_name": "box.example",
         "smtp_connect_timeout": 30,
         "sender_dependent_relayhost_maps": {"ann@work.example": "[mx.work.example]:465"},
@@ -441,12 +441,13 @@ def test_ssmtp_moves_with_revaliases(box: Box) -> None:
         "mailbox_transport": "smtp:[smtp.isp.example]:465",
         "smtp_tls_CApath": "/etc/ssl/certs",
         "myhostname": "box.example",
-        "smtp_generic_maps": {
+        "myorigin": "box.example",
+        "sender_canonical_maps": {
             "alice@box.example": "al@isp.example",
             "bob@box.example": "b@x",
-            "@box.example": "@isp.example",
         },
-        "sender_dependent_relayhost_maps": {"alice@box.example": "[mail.other.example]"},
+        "smtp_generic_maps": {"@box.example": "@isp.example"},
+        "sender_dependent_relayhost_maps": {"al@isp.example": "[mail.other.example]"},
         "smtp_sasl_password_maps": [f"{folder}/saslpass"],
         "alias_maps": [f"{folder}/aliases-ssmtp"],
     }
@@ -470,6 +471,33 @@ def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
     assert {each.sender for each in server.taken} == {f"{box.user}@d.example"}
 
 
+def test_what_debian_writes_for_ssmtp_sends_roots_mail_to_the_postmaster_of_the_hub(
+    box: Box,
+) -> None:
+    with relay() as server:
+        text = f"root=postmaster\nmailhub=127.0.0.1:{server.port}\nhostname=box.example\n"
+        (box.home / "ssmtp.conf").write_text(text)
+        assert box.run("pymail", "import", "-w", "ssmtp", f"{box.home}/ssmtp.conf").returncode == 0
+        box.send(b"Subject: s\n\nx\n", "root")
+        box.flush()
+    assert [each.recipients for each in server.taken] == [["postmaster@box.example"]]
+
+
+def test_mail_that_is_for_nobody_here_goes_to_the_relay_and_recipients_stay_who_they_are(
+    box: Box,
+) -> None:
+    with relay() as server:
+        text = f"defaults\nhost 127.0.0.1\nport {server.port}\ntls off\nfrom me@isp.example\n"
+        (box.home / "msmtprc").write_text(text)
+        assert box.run("pymail", "import", "-w", "msmtprc", f"{box.home}/msmtprc").returncode == 0
+        for to in ("root", "support", "joe@example.org"):
+            box.send(b"Subject: s\n\nx\n", to)
+        box.flush()
+    assert {each.sender for each in server.taken} == {"me@isp.example"}
+    names = sorted(each.recipients[0].partition("@")[0] for each in server.taken)
+    assert names == ["joe", "root", "support"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected", "words"),
     [
@@ -491,13 +519,13 @@ def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
         (
             (
                 "SMARTHOST h.example\nNULLCLIENT\nSECURETRANS\nPORT 2465\nMAILNAME /etc/mailname\n"
-                "MASQUERADE d.example\n"
+                "MASQUERADE d.example\nALIASES aliases\n"
             ),
             {
-                "mailbox_transport": "smtp:[h.example]:2465",
+                "mydestination": [],
                 "smtp_tls_wrappermode": True,
                 "myorigin": "/etc/mailname",
-                "smtp_generic_maps": {"@name.example": "@d.example"},
+                "sender_canonical_maps": {"@name.example": "@d.example"},
             },
             "goes to the relay",
         ),
@@ -554,7 +582,7 @@ def test_nullmailer_moves_with_all_its_files(box: Box) -> None:
         "myorigin": "box.home.example",
         "myhostname": "box.home.example",
         "smtp_helo_name": "box.home.example",
-        "smtp_generic_maps": {"@box.home.example": "box@isp.example"},
+        "sender_canonical_maps": {"@box.home.example": "box@isp.example"},
         "minimal_backoff_time": 600,
     }
     told = "\n".join(words)
@@ -612,7 +640,7 @@ def test_esmtp_moves_with_its_identities() -> None:
     assert plain.settings == {
         "relayhost": ["[h.example]:587"],
         "smtp_tls_security_level": "may",
-        "mailbox_transport": "smtp:[h.example]:587",
+        "mydestination": [],
     }
     assert esmtp.read("", NOWHERE).lost == ["there is no identity with a hostname"]
 

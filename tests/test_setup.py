@@ -98,6 +98,7 @@ def fresh(machine: Machine, tmp_path: Path) -> Iterator[Fresh]:
 
 
 def test_a_machine_is_set_up_delivers_and_is_as_it_was_when_that_goes(fresh: Fresh) -> None:
+    fresh.run("cp", "-p", "/bin/true", "/usr/sbin/mailq")  # as ssmtp has it: before /usr/bin
     before = fresh.sight()
     said = fresh.pymail("setup", "--start", "cron")
     assert (
@@ -126,6 +127,16 @@ def test_a_machine_is_set_up_delivers_and_is_as_it_was_when_that_goes(fresh: Fre
     assert "removed /usr/sbin/sendmail, put back what was there" in gone
     after = fresh.sight()
     assert after == before
+
+
+def test_what_was_imported_too_early_is_told(fresh: Fresh) -> None:
+    fresh.run("sh", "-c", "echo 'relayhost = [smtp.isp.example]' > /run/main.cf")
+    fresh.pymail("import", "--write", "main.cf", "/run/main.cf")
+    place = "/root/.config/pymail/conf.d/50-postfix.toml"
+    words = f"{place}: not for the machine's mail: move what is there to /etc/pymail"
+    assert words in fresh.pymail("setup", "--start", "none")
+    fresh.run("rm", "-r", "/root/.config")
+    assert fresh.pymail("setup", "--start", "none") == []
 
 
 def test_the_commands_of_readme_set_a_machine_up(fresh: Fresh) -> None:

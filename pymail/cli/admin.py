@@ -33,11 +33,13 @@ def _main() -> int:
     if not isinstance(sys.stdout, io.TextIOWrapper):  # it was closed when we were started
         sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
     sys.stdout.reconfigure(errors="replace")  # a locale may not have every character
-    try:
-        status = face.main(args=_arguments(), prog_name="pymail", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
+    arguments = _arguments()
+    if not arguments:  # click 8.1 and 8.2 do not agree about it
+        context = click.Context(face, info_name="pymail", **face.context_settings)
+        sys.stderr.write(f"{face.get_help(context)}\n")
         return errors.EX_USAGE
+    try:
+        status = face.main(args=arguments, prog_name="pymail", standalone_mode=False)
     except click.UsageError as error:
         raise UsageError(error.format_message().rstrip(".")) from None
     except click.Abort:

@@ -1,5 +1,6 @@
 """pymail setup: install it, take it away, send through an account at a provider."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,9 @@ def _install(steps: "list[Step]", *, ask: bool) -> None:
     for line in setup.carry_out(steps):
         say(line)
     spool = paths.spool()
+    misplaced = setup.misplaced() if os.getuid() == 0 else ""
+    if misplaced:
+        say(f"{misplaced}: not for the machine's mail: move what is there to /etc/pymail")
     reader = setup.reader_of_root() if paths.is_system(spool) else ""
     if reader:
         facts = config.machine(spool)

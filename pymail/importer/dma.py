@@ -3,7 +3,7 @@
 import re
 
 from pymail.importer import Imported, Machine
-from pymail.importer.nullclient import Relay, forward, relay
+from pymail.importer.nullclient import Relay, forward, relay, senders
 
 _NEEDLESS = {
     "SPOOLDIR": "for dma's own files",
@@ -41,8 +41,9 @@ def read(text: str, machine: Machine) -> Imported:
         result.logins[f"[{host}]"] = login
     for name in ("SECURETRANSFER", "STARTTLS", "OPPORTUNISTIC_TLS"):
         given.pop(name, "")
+    everything = bool(hub.host) and "NULLCLIENT" in given
     _local(given, hub, machine, result)
-    _names(given, machine, result)
+    _names(given, machine, result, everything=everything)
     for key, value in given.items():
         why = _NEEDLESS.get(key, "pymail has no such setting")
         result.lost.append(f"{key} {value}: {why}")
@@ -56,7 +57,8 @@ def _local(given: dict[str, str], hub: Relay, machine: Machine, result: Imported
     elif hub.host:
         forward(result, hub)
     given.pop("NULLCLIENT", "")
-    if aliases := given.pop("ALIASES", ""):
+    aliases = given.pop("ALIASES", "")
+    if aliases and "mydestination" not in result.settings:  # a null client reads none
         result.settings["alias_maps"] = [aliases]
         if re.search(r"^\s*\*\s*:", machine.read(aliases) or "", re.MULTILINE):
             result.lost.append(f"{aliases}: * is no alias here: name the users")
@@ -90,8 +92,8 @@ def _logins(text: str) -> dict[str, str]:
     return found
 
 
-def _names(given: dict[str, str], machine: Machine, result: Imported) -> None:
-    """Carry over how addresses and we ourselves are called."""
+def _names(given: dict[str, str], machine: Machine, result: Imported, *, everything: bool) -> None:
+    """Carry over how addresses and we ourselves are called; `everything` goes to the relay."""
     origin = machine.origin
     if name := given.pop("MAILNAME", ""):
         result.settings["myorigin"] = name
@@ -102,4 +104,7 @@ def _names(given: dict[str, str], machine: Machine, result: Imported) -> None:
     if mask := given.pop("MASQUERADE", ""):
         local, at, domain = mask.rpartition("@")
         mask = f"{local}@{domain or origin}" if at else f"@{mask}"
-        result.settings["smtp_generic_maps"] = {f"@{origin}": mask}
+        if everything:
+            senders(result, {f"@{origin}": mask})
+        else:  # what stays here keeps its header, as it did
+            result.settings["smtp_generic_maps"] = {f"@{origin}": mask}

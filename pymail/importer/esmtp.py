@@ -3,7 +3,7 @@
 import re
 
 from pymail.importer import Imported, Machine
-from pymail.importer.nullclient import Relay, endpoint, forward, relay
+from pymail.importer.nullclient import Relay, endpoint, forward, relay, senders
 
 SUBMISSION = 587
 _LEVELS = {"required": "secure", "enabled": "may"}
@@ -30,13 +30,20 @@ def read(text: str, machine: Machine) -> Imported:
     if main.get("helo"):
         result.settings["smtp_helo_name"] = main["helo"]
     sender = main.get("force reverse_path", "").replace("%u", "")
-    if sender not in ("", f"@{origin}"):
-        result.settings["smtp_generic_maps"] = {f"@{origin}": sender}
+    written = {} if sender in ("", f"@{origin}") else {f"@{origin}": sender}
     if command := main.get("mda", ""):
+        if written:
+            result.settings["smtp_generic_maps"] = written
         result.settings["mailbox_command"] = command.replace("%T", '"$USER"').replace(
             "%F", '"$SENDER"'
         )
     else:
+        if written:
+            senders(result, written)
+        elif main.get("qualifydomain"):
+            result.notes.append(
+                f"esmtp wrote senders as user@{machine.origin}, pymail writes user@{origin}"
+            )
         forward(result, first)
     _senders(identities, result)
     used = {"hostname", "username", "password", "starttls", "helo", "qualifydomain", "mda"}

@@ -1,7 +1,7 @@
 """msmtprc (msmtp(1)): the default account is the relay, others serve senders of their own."""
 
 from pymail.importer import Imported, Machine
-from pymail.importer.nullclient import SUBMISSIONS, Relay, forward, relay
+from pymail.importer.nullclient import SUBMISSIONS, Relay, forward, relay, senders
 
 _ON = ("", "on", "auto")
 _DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}
@@ -39,11 +39,11 @@ def read(text: str, machine: Machine) -> Imported:
     main = accounts[name]
     first = _relay(main, result)
     relay(result, [first])
-    forward(result, first)
     _names(main, machine, result)
     _senders(accounts, main, result)
     if path := main.get("aliases", ""):
         _aliases(path, machine, result)
+    forward(result, first)
     for key, value in main.items():
         if key not in _USED:
             why = _NEEDLESS.get(key, "pymail has no such setting")
@@ -116,7 +116,7 @@ def _names(account: _Account, machine: Machine, result: Imported) -> None:
         settings["myorigin"] = origin
     sender = account.get("from", "").replace("%U", "").replace("%H", origin or machine.origin)
     if sender and sender != f"@{origin or machine.origin}":
-        settings["smtp_generic_maps"] = {f"@{origin or machine.origin}": sender}
+        senders(result, {f"@{origin or machine.origin}": sender})
     for theirs, ours in (("domain", "smtp_helo_name"), ("source_ip", "smtp_bind_address")):
         if account.get(theirs):
             settings[ours] = account[theirs]

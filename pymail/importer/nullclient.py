@@ -73,8 +73,26 @@ def relay(result: Imported, relays: list[Relay]) -> None:
         )
 
 
+def senders(result: Imported, written: dict[str, str]) -> None:
+    """Write senders anew, and nobody else, in mail that goes to the relay whoever it is for.
+
+    smtp_generic_maps would write recipients too, and what is for a user goes to the author then.
+    """
+    result.settings["sender_canonical_maps"] = written
+
+
 def forward(result: Imported, first: Relay) -> None:
-    """Let mail for users of this machine go there as well, as it did."""
+    """Let mail for users of this machine go there as well, as it did.
+
+    Where no alias is to be found for them, nobody is local: neither root nor who is no user.
+    """
+    if not result.aliases and not result.settings.get("alias_maps"):
+        result.settings["mydestination"] = []
+        result.notes.append(
+            "mail for users of this machine goes to the relay, as it did: without mydestination"
+            " = [] it is in ~/Maildir/"
+        )
+        return
     result.settings["mailbox_transport"] = f"smtp:{first.hop}"
     result.notes.append(
         "mail for users of this machine goes to the relay, as it did: without mailbox_transport"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pymail.importer import Imported, Machine
-from pymail.importer.nullclient import SUBMISSIONS, Relay, forward, relay, words
+from pymail.importer.nullclient import SUBMISSIONS, Relay, forward, relay, senders, words
 
 _WITHOUT = {
     "doublebounceto": "what nobody gets goes to postmaster",
@@ -26,17 +26,17 @@ def read(remotes: str, machine: Machine) -> Imported:
         if given and given[1:2] != ["qmqp"]
     ]
     relay(result, relays)
-    if relays:
-        forward(result, relays[0])
-    else:
-        result.lost.append("remotes has no host that speaks SMTP")
     origin = _names(line, machine, result)
     if administrator := line("adminaddr"):
         # Whatever has no domain, or that of this machine, is the administrator's.
         for user in ("root", *machine.users):
             result.aliases[user] = administrator.replace(" ", "")
+    if relays:
+        forward(result, relays[0])
+    else:
+        result.lost.append("remotes has no host that speaks SMTP")
     if sender := line("allmailfrom"):
-        result.settings["smtp_generic_maps"] = {f"@{origin}": sender}
+        senders(result, {f"@{origin}": sender})
     for name, setting in (
         ("pausetime", "minimal_backoff_time"),
         ("maxpause", "maximal_backoff_time"),

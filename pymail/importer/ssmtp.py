@@ -1,7 +1,7 @@
 """ssmtp.conf and revaliases (ssmtp.conf(5)): everything goes to mailhub."""
 
 from pymail.importer import Imported, Machine
-from pymail.importer.nullclient import SUBMISSIONS, Relay, endpoint, forward, relay
+from pymail.importer.nullclient import SUBMISSIONS, Relay, endpoint, forward, relay, senders
 
 _USED = frozenset(
     (
@@ -31,20 +31,19 @@ def read(text: str, machine: Machine) -> Imported:
         mechanism=given.get("authmethod", ""),
     )
     relay(result, [hub])
-    forward(result, hub)
     if directory := given.get("tls_ca_dir", ""):
         result.settings["smtp_tls_CApath"] = directory
     if name := given.get("hostname", ""):
-        result.settings["myhostname"] = name
+        result.settings.update({"myhostname": name, "myorigin": name})
     origin = given.get("hostname") or machine.origin
-    written: dict[str, str] = {}
-    _revaliases(machine.read("revaliases") or "", origin, written, result)
+    _revaliases(machine.read("revaliases") or "", origin, result)
     if domain := given.get("rewritedomain", ""):
-        written[f"@{origin}"] = f"@{domain}"
-    if written:
-        result.settings["smtp_generic_maps"] = written
+        result.settings["smtp_generic_maps"] = {f"@{origin}": f"@{domain}"}
     if root := given.get("root", ""):
         result.aliases["root"] = root
+        if "@" not in root and root not in machine.users:  # as Debian has it: postmaster, there
+            result.settings["transport_maps"] = {f"{root}@{origin}": f"smtp:{hub.hop}"}
+    forward(result, hub)
     for key, value in given.items():
         if key not in _USED:
             result.lost.append(f"{key} = {value}: pymail has no such setting")
@@ -55,8 +54,9 @@ def _yes(given: dict[str, str], key: str) -> bool:
     return given.get(key, "").lower() == "yes"
 
 
-def _revaliases(text: str, origin: str, written: dict[str, str], result: Imported) -> None:
+def _revaliases(text: str, origin: str, result: Imported) -> None:
     """Carry over the addresses and hubs of single users: user:address:hub."""
+    written: dict[str, str] = {}
     hubs: dict[str, str] = {}
     for line in text.splitlines():
         user, _, rest = line.strip().partition(":")
@@ -66,6 +66,8 @@ def _revaliases(text: str, origin: str, written: dict[str, str], result: Importe
         written[f"{user}@{origin}"] = sender.strip()
         if hub.strip():
             host, port = endpoint(hub, 25)
-            hubs[f"{user}@{origin}"] = Relay(host, port).hop
+            hubs[sender.strip()] = Relay(host, port).hop
+    if written:
+        senders(result, written)
     if hubs:
         result.settings["sender_dependent_relayhost_maps"] = hubs
