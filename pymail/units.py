@@ -23,7 +23,8 @@ def service(flush: str) -> str:
         f"# Written {MARK}.\n[Unit]\nDescription=Deliver mail\nDocumentation=man:flush(8)\n"
         # With the usual limit, six letters in ten seconds would end the path unit for good.
         "StartLimitIntervalSec=0\n\n"
-        f"[Service]\nType=oneshot\nExecStart={flush}\n"
+        # Once more: a path unit does not see what comes while the service that it starts runs.
+        f"[Service]\nType=oneshot\nExecStart={flush}\nExecStart={flush}\n"
         # A |command of a user may leave something running, as under cron.
         "KillMode=process\n"
     )
