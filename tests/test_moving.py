@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from authority import Authority
 from harness import Box, needs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,6 +274,56 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     assert "maps = hash" not in told.replace("_maps = hash", "")
 
 
+STATIC = """\
+# as providers of mail for programs tell their customers
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = static:apikey:{secret}
+smtp_sasl_security_options = noanonymous
+smtp_tls_security_level = encrypt
+smtp_tls_CAfile = {ca}
+sender_canonical_maps = static:me@isp.example
+transport_maps = static:{{relay:{hop}}}
+mydestination = localhost
+myorigin = localhost
+domain = 127.0.0.1
+relayhost = [$domain]:{port}
+"""
+
+
+def test_one_login_for_every_server_moves(box: Box, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with relay(authority.context("good", "127.0.0.1"), users={"apikey": "SG.secret"}) as server:
+        port = server.hop.rpartition(":")[2]
+        file = box.home / "main.cf"
+        file.write_text(
+            STATIC.format(secret="SG.secret", ca=authority.file, hop=server.hop, port=port)
+        )
+        printed = box.run("pymail", "import", "postfix", str(file))
+        assert f"# login at {server.hop} as apikey".encode() in printed.stdout
+        assert b"for all write a file regexp:/PATH" in printed.stdout
+        done = box.run("pymail", "import", "--write", "postfix", str(file))
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"SG.secret" not in printed.stdout + done.stdout
+        box.run("sendmail", "joe@else.example", stdin=b"Subject: x\n\ntext\n")
+        box.run("flush")
+    (letter,) = server.taken
+    assert (letter.user, letter.sender) == ("apikey", "me@isp.example")
+
+
+def test_a_static_table_that_cannot_be_one_of_ours_is_told_without_its_secret() -> None:
+    text = "smtp_sasl_password_maps = static:me:secret\n"
+    (line,) = postfix.read(text, NOWHERE).lost
+    assert line == (
+        "line 1: smtp_sasl_password_maps: static: is for every server: name one in relayhost"
+    )
+    text += "relayhost = [smtp.$mydomain]\nsender_dependent_relayhost_maps = static:[x.example]\n"
+    found = postfix.read(text, NOWHERE)
+    assert not found.logins
+    assert "write a name without $" in found.lost[1]
+    assert "name the keys" in found.lost[0]
+    assert "secret" not in "".join(found.lost)
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -284,9 +335,13 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     ],
 )
 def test_what_has_no_end_or_sense_is_told(value: str, words: str) -> None:
-    found = postfix.read(f"x = {value}\nsmtp_helo_name = $x\n", NOWHERE)
+    found = postfix.read(
+        f"x = {value}\nsmtp_helo_name = $x\nd = +\nrecipient_delimiter = $d\n", NOWHERE
+    )
     assert "smtp_helo_name" not in found.settings
     assert words in "\n".join(found.lost)
+    # It spoils nothing that comes after it.
+    assert found.settings["recipient_delimiter"] == "+"
 
 
 def test_a_written_import_delivers(box: Box) -> None:

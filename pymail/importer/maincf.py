@@ -68,6 +68,12 @@ class Expansion:
             message = "stands for itself"
             raise ValueError(message)
         self._deep += 1
+        try:
+            return self._expanded(text, whole=whole)
+        finally:
+            self._deep -= 1
+
+    def _expanded(self, text: str, *, whole: bool) -> str:
         pieces: list[str] = []
         at = 0
         while (dollar := text.find("$", at)) >= 0:
@@ -85,7 +91,6 @@ class Expansion:
                 name = word[0] if word else ""
                 pieces.append(self._plain(name, whole=whole))
                 at += len(name)
-        self._deep -= 1
         return "".join((*pieces, text[at:]))
 
     def _plain(self, name: str, *, whole: bool) -> str:

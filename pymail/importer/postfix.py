@@ -42,6 +42,7 @@ class _Reader:
     def __init__(self, text: str, machine: Machine) -> None:
         self.result = Imported()
         self._file = machine.read
+        self._origin = machine.origin
         self._given, bad = parameters(text)
         self._lines = {name: parameter.line for name, parameter in self._given.items()}
         self.result.lost.extend(f"{line}: not a setting" for line in bad)
@@ -56,6 +57,7 @@ class _Reader:
         self._expansion = Expansion(self._value, self._stays)
         for name in self._given:
             self._carry(name)
+        self._static_login()
         self._tls()
         self._differing()
 
@@ -70,7 +72,8 @@ class _Reader:
 
     def _lose(self, name: str, words: str) -> None:
         value = " ".join(self._given[name].value.split())
-        shown = "" if "password" in name and ":" not in value else f" = {value}" * bool(value)
+        secret = "password" in name and (":" not in value or re.search(r"(static|inline):", value))
+        shown = "" if secret or not value else f" = {value}"
         self.result.lost.append(f"line {self._lines.get(name, 0)}: {name}{shown}: {words}")
 
     def _carry(self, name: str) -> None:
@@ -164,6 +167,8 @@ class _Reader:
         kind, _, path = word.partition(":")
         if kind == "inline":
             return inline(path)
+        if kind == "static":
+            return self._static(name, path[1:-1].strip() if path.startswith("{") else path)
         if kind not in _TEXT:
             self._lose(name, f"{word}: a table is a text file, or regexp: or pcre:")
             return {}
@@ -171,6 +176,50 @@ class _Reader:
         if text is None:
             self._lose(name, f"{path} cannot be read; postmap -s {word} prints it")
         return rows(text or "")
+
+    def _static(self, name: str, value: str) -> dict[str, str]:
+        """Return the rows of a table in which all keys have one value."""
+        if name == _LOGINS:
+            return {"": value}  # until it is known which servers there are
+        if name == "transport_maps":
+            return {"*": value}
+        if name not in ("smtp_generic_maps", "sender_canonical_maps"):
+            self._lose(name, f"static:{value}: name the keys")
+            return {}
+        try:
+            origin = self._expansion.text(self._value("myorigin"), whole=True)
+        except ValueError:  # the name of this machine
+            origin = self._origin
+        if origin.startswith("/"):
+            origin = next(iter(self._words("myorigin", origin)), self._origin)
+        self._lose(
+            name,
+            f"static:{value}: it is for senders at {origin} here;"
+            f" for all write a file regexp:/PATH with the line: /./ {value}",
+        )
+        return {f"@{origin}": value}
+
+    def _static_login(self) -> None:
+        """Carry over a login that holds for every server: for those that are named."""
+        login = self.result.logins.pop("", "")
+        settings = self.result.settings
+        hops: list[str] = []
+        for name in ("relayhost", "smtp_fallback_relay", "sender_dependent_relayhost_maps"):
+            named = settings.get(name, [])
+            hops += (
+                named.values()
+                if isinstance(named, dict)
+                else named
+                if isinstance(named, list)
+                else []
+            )
+        if login and not hops:
+            self._lose(_LOGINS, "static: is for every server: name one in relayhost")
+        for hop in hops if login else ():
+            try:
+                self.result.logins.setdefault(self._expansion.text(hop, whole=True), login)
+            except ValueError:
+                self._lose(_LOGINS, f"{hop}: write a name without $ to have a login there")
 
     def _tls(self) -> None:
         """Translate the settings that smtp_tls_security_level has taken the place of."""
