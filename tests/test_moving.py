@@ -464,6 +464,11 @@ def test_msmtp_moves_with_its_accounts_and_aliases(box: Box) -> None:
             "SHA-256 only SMTP eval echo x aliases /nowhere: cannot be read",
         ),
         ("account a\nport 25\n", {}, "no account with a host"),
+        (
+            "defaults\ntls\ton\n\naccount \t a\nhost\th.example\nport  587 \naccount default: a\n",
+            {"relayhost": ["[h.example]:587"], "smtp_tls_security_level": "secure"},
+            "",
+        ),
     ],
 )
 def test_what_msmtprc_says_otherwise(text: str, expected: dict, words: str) -> None:
@@ -507,6 +512,18 @@ def test_ssmtp_moves_with_revaliases(box: Box) -> None:
     assert (folder / "saslpass").read_text() == "[smtp.isp.example]:465 me:a:b=c\n"
     assert "root: admin@isp.example" in (folder / "aliases-ssmtp").read_text()
     assert "not carried over: debug = YES: pymail has no such setting" in done.stdout.decode()
+
+
+def test_what_stands_behind_a_value_of_ssmtp_is_a_comment() -> None:
+    text = (
+        "mailhub=smtp.isp.example:587 # theirs\nUseSTARTTLS=YES# yes\nhostname=box.example # box\n"
+        "root=admin@isp.example # me\nAuthUser=me # me\nAuthPass=a#b\n"
+    )
+    found = ssmtp.read(text, NOWHERE)
+    assert found.settings["relayhost"] == ["[smtp.isp.example]:587"]
+    assert found.settings["myhostname"] == "box.example"
+    assert found.logins == {"[smtp.isp.example]:587": "me:a#b"}
+    assert found.aliases == {"root": "admin@isp.example"}
 
 
 def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
@@ -662,6 +679,13 @@ def test_esmtp_moves_with_its_identities() -> None:
         "identity x@y.example: it has no hostname",
         "certificate_passphrase: pymail has no such setting",
     ]
+    text = (
+        "identity a@b\nhostname h.example\nidentity c@d\nhostname g.example\nhelo x\nmda deliver\n"
+    )
+    assert esmtp.read(text, NOWHERE).settings["mailbox_command"] == "deliver"
+    assert esmtp.read(text, NOWHERE).settings["relayhost"] == ["[h.example]:587"]
+    (line,) = esmtp.read(text, NOWHERE).lost
+    assert line == "identity c@d: helo: it holds for the default identity only"
     plain = esmtp.read("identity a@b\nhostname h.example\nstarttls enabled\n", NOWHERE)
     assert plain.settings == {
         "relayhost": ["[h.example]:587"],
