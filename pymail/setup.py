@@ -20,6 +20,7 @@ PLACE = "/usr/local/lib/pymail"
 
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
+_STARTERS = ("cron", "systemd")
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
 
 
@@ -28,12 +29,24 @@ def plan(start: str) -> list[Step]:
 
     UsageError where flush cannot be started that way.
     """
+    start = start or _starter()
+    if start == "cron" and os.getuid() == 0 and not os.path.isdir(_CRON):
+        raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
+    if start == "cron" and os.getuid() != 0 and not shutil.which("crontab"):
+        raise UsageError("cannot use cron: there is no crontab; install cron")
+    if start == "systemd" and not shutil.which("systemctl"):
+        raise UsageError("cannot use systemd: there is no systemctl; use --start cron")
     if os.getuid() != 0:
-        return _user(start or _starter())
+        return _user((start,))
     here = os.path.dirname(os.path.abspath(__file__))
     for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
         _trust(place)
-    return _system(start or _starter())
+    return _system((start,))
+
+
+def done() -> list[Step]:
+    """Return the steps that any plan may have done, to be taken back."""
+    return _system(_STARTERS) if os.getuid() == 0 else _user(_STARTERS)
 
 
 def todo(steps: Sequence[Step]) -> Iterator[str]:
@@ -107,7 +120,7 @@ def _starter() -> str:
     return "cron" if os.path.isdir(_CRON) or shutil.which("crontab") else "none"
 
 
-def _system(start: str) -> list[Step]:
+def _system(starters: Sequence[str]) -> list[Step]:
     spool = paths.SYSTEM_SPOOL
     steps: list[Step] = [
         Account("pymail", spool),
@@ -129,7 +142,7 @@ def _system(start: str) -> list[Step]:
         steps.append(Alternative("mailx", mail))
     else:
         steps += [Link(link, target) for link, target in mail]
-    return steps + _started(start, f"{PLACE}/flush", spool)
+    return steps + [step for start in starters for step in _started(start, f"{PLACE}/flush", spool)]
 
 
 def _alternative(name: str) -> bool:
@@ -142,8 +155,6 @@ def _alternative(name: str) -> bool:
 
 def _started(start: str, flush: str, spool: str) -> list[Step]:
     if start == "cron":
-        if not os.path.isdir(_CRON):
-            raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
         return [File(f"{_CRON}/pymail", units.table(flush))]
     if start == "systemd":
         drops = (Spool(spool).drop_directory(uid) for uid in _uids())
@@ -163,27 +174,29 @@ def _uids() -> list[int]:
     return sorted({entry.pw_uid for entry in pwd.getpwall()} - {0})
 
 
-def _user(start: str) -> list[Step]:
-    home = pwd.getpwuid(os.getuid()).pw_dir
+def _user(starters: Sequence[str]) -> list[Step]:
+    home = paths.home(os.getuid())
     programs = os.path.dirname(os.path.abspath(sys.argv[0]))
     steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
     place = f"{home}/.local/lib/pymail"
     steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     if programs != f"{home}/.local/bin":
         steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]
-    flush = f"{place}/flush"
+    return steps + [
+        step for start in starters for step in _started_for_user(start, home, f"{place}/flush")
+    ]
+
+
+def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
     if start == "cron":
-        if not shutil.which("crontab"):
-            raise UsageError("cannot use cron: there is no crontab; install cron")
-        return [*steps, TableLine(f"* * * * * {flush}")]
+        return [TableLine(f"* * * * * {flush}")]
     if start == "systemd":
         folder = f"{home}/.config/systemd/user"
         return [
-            *steps,
             File(f"{folder}/{units.SERVICE}", units.service(flush)),
             File(f"{folder}/{units.TIMER}", units.timer()),
             File(f"{folder}/{units.PATH}", units.path([f"{paths.spool()}/queue"])),
             Unit(units.TIMER, user=True),
             Unit(units.PATH, user=True),
         ]
-    return steps
+    return []

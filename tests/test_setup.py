@@ -158,7 +158,7 @@ def test_a_dry_run_shows_every_file_and_writes_none(fresh: Fresh) -> None:
         assert f"file /etc/systemd/system/pymail-flush.{name}, mode 0644:" in text
     assert "    ExecStart=/usr/local/lib/pymail/flush" in text
     assert "    PathChanged=/var/spool/pymail/drop/u1001" in text
-    assert "systemctl enable --now pymail-flush.timer" in text
+    assert "systemctl enable pymail-flush.timer" in text
     assert "system user pymail" not in text  # it is there
 
 
@@ -215,6 +215,62 @@ def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
     )
     assert left.stdout == b""
     assert fresh.run("crontab", "-l", user="bob").stdout == b""
+
+
+def test_all_goes_whatever_has_started_flush(fresh: Fresh) -> None:
+    before = fresh.sight()
+    needs("systemctl")
+    fresh.pymail("setup", "--start", "cron")
+    # systemd does not run here: as where an image is made, it will start them.
+    assert "systemctl enable pymail-flush.timer" in fresh.pymail("setup", "--start", "systemd")
+    assert fresh.pymail("setup", "--start", "systemd") == []
+    wants = "/etc/systemd/system/timers.target.wants/pymail-flush.timer"
+    assert fresh.run("test", "-e", wants).returncode == 0
+    # Where this machine would choose is no matter, nor whether what is removed may be run.
+    fresh.run("chmod", "777", "/usr/local/lib/pymail")
+    gone = fresh.pymail("setup", "--remove")
+    assert "removed /etc/cron.d/pymail" in gone
+    assert "removed /etc/systemd/system/pymail-flush.timer" in gone
+    assert fresh.run("test", "-L", wants).returncode == 1
+    assert fresh.sight() == before
+
+
+def test_what_was_put_aside_is_never_written_over(fresh: Fresh) -> None:
+    fresh.pymail("setup", "--start", "none")
+    # Another program comes, not as a package: it replaces ours.
+    fresh.run("sh", "-c", "rm /usr/sbin/sendmail; echo other > /usr/sbin/sendmail")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start", "none")
+    done = fresh.run(sys.executable, *args)
+    assert done.returncode == 75
+    assert done.stderr == (
+        b"pymail: cannot put /usr/sbin/sendmail aside: /usr/sbin/sendmail.before-pymail is there;"
+        b" remove one of them\n"
+    )
+    same = fresh.run("cmp", "/bin/true", "/usr/sbin/sendmail.before-pymail")
+    assert same.returncode == 0
+    # What was begun goes on when that is done.
+    fresh.run("rm", "/usr/sbin/sendmail")
+    assert fresh.pymail("setup", "--start", "none")
+    assert fresh.run("readlink", "/usr/sbin/sendmail").stdout == b"/usr/local/lib/pymail/sendmail\n"
+
+
+def test_a_crontab_keeps_what_is_in_it(fresh: Fresh) -> None:
+    needs("crontab")
+    table = "# сценарий\n".encode("koi8-r") + b"0 4 * * * /bin/true \x85\n"
+    assert fresh.run("crontab", "-", user="bob", stdin=table).returncode == 0
+    fresh.pymail("setup", "--start", "cron", user="bob")
+    line = b"* * * * * /home/bob/.local/lib/pymail/flush\n"
+    assert fresh.run("crontab", "-l", user="bob").stdout == table + line
+    # One that cannot be read is not taken for none.
+    fresh.pymail("setup", "--remove", user="bob")
+    fresh.run("sh", "-c", "echo alice > /etc/cron.allow")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start", "cron")
+    done = fresh.run(sys.executable, *args, user="bob")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: cannot read the crontab: ")
+    assert done.stderr.count(b"\n") == 1
+    fresh.run("rm", "/etc/cron.allow")
+    assert fresh.run("crontab", "-l", user="bob").stdout == table
 
 
 # --- an account at a provider --------------------------------------------------------------------
