@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pymail import config, configfile, launcher, paths, peek, units
 from pymail.errors import PermError, TempError, UsageError
+from pymail.launcher import MARK
 from pymail.spool import Spool
 from pymail.step import Account, Alternative, Directories, File, Folder, Link, Step, TableLine, Unit
 
@@ -115,9 +116,24 @@ def _trust(place: str) -> None:
 
 
 def _starter() -> str:
+    """Return what starts flush: what an earlier setup has chosen, else what this machine has."""
+    spool, home = paths.SYSTEM_SPOOL, paths.home(os.getuid())
+    for start in _STARTERS:
+        if os.getuid() == 0:
+            steps = _started(start, f"{PLACE}/flush", spool)
+        else:
+            steps = _started_for_user(start, home, _flush_of(home))
+        if any(map(_is_there, steps)):
+            return start
     if os.path.isdir("/run/systemd/system"):
         return "systemd"
     return "cron" if os.path.isdir(_CRON) or shutil.which("crontab") else "none"
+
+
+def _is_there(step: Step) -> bool:
+    if isinstance(step, TableLine):
+        return not any(step.todo())
+    return isinstance(step, File) and MARK in peek.text(step.path)
 
 
 def _system(starters: Sequence[str]) -> list[Step]:
@@ -178,13 +194,16 @@ def _user(starters: Sequence[str]) -> list[Step]:
     home = paths.home(os.getuid())
     programs = os.path.dirname(os.path.abspath(sys.argv[0]))
     steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
-    place = f"{home}/.local/lib/pymail"
+    flush = _flush_of(home)
+    place = os.path.dirname(flush)
     steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     if programs != f"{home}/.local/bin":
         steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]
-    return steps + [
-        step for start in starters for step in _started_for_user(start, home, f"{place}/flush")
-    ]
+    return steps + [step for start in starters for step in _started_for_user(start, home, flush)]
+
+
+def _flush_of(home: str) -> str:
+    return f"{home}/.local/lib/pymail/flush"
 
 
 def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
