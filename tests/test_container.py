@@ -86,6 +86,15 @@ def test_odi_fails_where_nobody_would_try_again(box: Box) -> None:
     assert box.queue() == []
 
 
+def test_odi_fails_where_flush_does(box: Box) -> None:
+    done = submit(box, "-t", PYMAIL_RELAYHOTS="[127.0.0.1]:25")
+    assert done.returncode == 75
+    first, second = done.stderr.decode().splitlines()
+    assert "PYMAIL_RELAYHOTS of the environment: unknown setting" in first
+    assert second == "sendmail: cannot deliver now: flush ended with status 78"
+    assert box.queue() == []
+
+
 def test_odi_leaves_it_to_flush_where_something_starts_that(box: Box) -> None:
     table = Path("/etc/cron.d/pymail-test")
     if os.getuid() != 0:
