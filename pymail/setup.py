@@ -127,7 +127,8 @@ def _starter() -> str:
             return start
     if os.path.isdir("/run/systemd/system"):
         return "systemd"
-    return "cron" if os.path.isdir(_CRON) or shutil.which("crontab") else "none"
+    cron = os.path.isdir(_CRON) if os.getuid() == 0 else shutil.which("crontab")
+    return "cron" if cron else "none"
 
 
 def _is_there(step: Step) -> bool:
@@ -196,6 +197,7 @@ def _user(starters: Sequence[str]) -> list[Step]:
     steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
     flush = _flush_of(home)
     place = os.path.dirname(flush)
+    steps.append(Folder(place, 0o755))
     steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     if programs != f"{home}/.local/bin":
         steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]

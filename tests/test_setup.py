@@ -211,10 +211,9 @@ def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
     assert b"hello" in fresh.run("sh", "-c", "cat /home/bob/Maildir/new/*").stdout
     gone = fresh.pymail("setup", "--remove", user="bob")
     assert f"removed from the crontab: * * * * * {flush}" in gone
-    left = fresh.run(
-        "sh", "-c", "find /home/bob/.local/bin /home/bob/.local/lib -type f -o -type l"
-    )
-    assert left.stdout == b""
+    left = fresh.run("find", "/home/bob/.local", "-path", "*/state", "-prune", "-o", "-print")
+    places = [f"/home/bob/.local{name}" for name in ("", "/bin", "/lib")]
+    assert sorted(left.stdout.decode().split()) == places
     assert fresh.run("crontab", "-l", user="bob").stdout == b""
 
 
@@ -256,6 +255,23 @@ def test_what_was_put_aside_is_never_written_over(fresh: Fresh) -> None:
     fresh.run("rm", "/usr/sbin/sendmail")
     assert fresh.pymail("setup", "--start", "none")
     assert fresh.run("readlink", "/usr/sbin/sendmail").stdout == b"/usr/local/lib/pymail/sendmail\n"
+
+
+def test_a_user_without_cron_is_set_up_all_the_same(fresh: Fresh) -> None:
+    needs("crontab")
+    fresh.run("sh", "-c", "rm $(which crontab)")
+    said = fresh.pymail("setup", user="bob")
+    assert not any("crontab" in line for line in said)
+    done = fresh.run("/home/bob/.local/bin/mailq", user="bob")
+    assert (done.returncode, done.stdout) == (0, b"Mail queue is empty\n")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start")
+    for start, words in (("cron", b"there is no crontab"), ("systemd", b"there is no systemctl")):
+        fresh.run("sh", "-c", "rm -f $(which systemctl)")
+        done = fresh.run(sys.executable, *args, start, user="bob")
+        assert done.returncode == 64
+        assert words in done.stderr
+    fresh.pymail("setup", "--remove", user="bob")
+    assert fresh.run("test", "-e", "/home/bob/.local/lib/pymail").returncode == 1
 
 
 def test_a_crontab_keeps_what_is_in_it(fresh: Fresh) -> None:
@@ -318,7 +334,7 @@ def test_a_letter_goes_out_through_an_account(fresh: Fresh, tmp_path_factory, ma
         with ThreadPoolExecutor(1) as others:
             flushes = "for i in $(seq 150); do flush; test -e /run/done && exit; done"
             other = others.submit(fresh.run, "sh", "-c", flushes)
-            again = fresh.pymail(*args, stdin=b"pass word\n")
+            again = fresh.pymail(*args, stdin=b"pass word\r\n")  # a file of Windows
             Path("/run/done").touch()
             assert other.result().stderr == b""
     assert "you@isp.example" in again[-1]
