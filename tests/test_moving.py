@@ -274,6 +274,51 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     assert "maps = hash" not in told.replace("_maps = hash", "")
 
 
+MASTER = """\
+# service type  private unpriv  chroot  wakeup  maxproc command + args
+smtp      inet  n       -       y       -       -       smtpd -o smtp_helo_name=wrong.example
+smtp      unix  -       -       y       -       -       smtp
+  -o smtp_helo_name=out.example
+# between
+  -o { smtp_connect_timeout = 7s }
+relay     unix  -       -       y       -       -       smtp -o syslog_name=postfix/$service_name
+slow      unix  -       -       y       -       1       smtp
+        -o syslog_name=postfix-slow -o smtp_destination_concurrency_limit=1
+drop      unix  -       n       n       -       -       pipe
+  flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
+"""
+
+
+def test_what_master_cf_sets_for_the_programs_that_deliver_moves(box: Box) -> None:
+    settings, words = moved(
+        box,
+        "postfix",
+        (
+            "myhostname = box.example\nsmtp_helo_name = in.example\nmailbox_transport = drop\n"
+            "default_transport = slow\ntransport_maps = hash:{here}/transport\n"
+        ),
+        (
+            "transport",
+            "a.example slow:[b.example]:26\nc.example relay:[d.example]\n. :[e.example]\n",
+        ),
+        ("master.cf", MASTER),
+    )
+    assert settings["smtp_helo_name"] == "out.example"
+    assert settings["smtp_connect_timeout"] == "7s"
+    assert settings["default_transport"] == "smtp"
+    assert settings["transport_maps"] == {
+        "a.example": "smtp:[b.example]:26",
+        "c.example": "relay:[d.example]",
+        ".": ":[e.example]",
+    }
+    told = [word for word in words if "master.cf" in word or "drop" in word]
+    first, second = (word.removeprefix("# not carried over: ") for word in told)
+    assert first.startswith('line 3: mailbox_transport = drop: "drop" is not a transport: one of')
+    assert second == (
+        "master.cf: slow: smtp_destination_concurrency_limit = 1: one value holds for all of smtp"
+    )
+
+
 STATIC = """\
 # as providers of mail for programs tell their customers
 smtp_sasl_auth_enable = yes
@@ -805,7 +850,11 @@ def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> 
     back = postfix.read(
         (folder / "main.cf").read_text(),
         NOWHERE._replace(
-            read=lambda path: Path(path.replace("/etc/postfix", str(folder))).read_text()
+            read=lambda path: (
+                Path(path.replace("/etc/postfix", str(folder))).read_text()
+                if path.startswith("/")
+                else None  # master.cf
+            )
         ),
     )
     assert back.logins == {"[smtp.isp.example]:587": "me:pass word"}

@@ -7,7 +7,8 @@ import re
 
 from pymail.config import SETTINGS
 from pymail.importer import Imported, Machine
-from pymail.importer.maincf import Expansion, inline, parameters, rows
+from pymail.importer.maincf import Expansion, Parameter, inline, parameters, rows
+from pymail.importer.mastercf import services
 from pymail.importer.postconf import reason
 from pymail.settings import Table, checked, elements
 
@@ -44,7 +45,11 @@ class _Reader:
         self._file = machine.read
         self._origin = machine.origin
         self._given, bad = parameters(text)
-        self._lines = {name: parameter.line for name, parameter in self._given.items()}
+        self._places = {name: f"line {given.line}" for name, given in self._given.items()}
+        self._services = services(machine.read("master.cf") or "")
+        for name, value in self._options("smtp").items():
+            self._given[name] = Parameter(value, 0)
+            self._places[name] = "master.cf"
         self.result.lost.extend(f"{line}: not a setting" for line in bad)
         for old, new in _OLD.items():
             if old in self._given and new not in self._given:
@@ -74,7 +79,29 @@ class _Reader:
         value = " ".join(self._given[name].value.split())
         secret = "password" in name and (":" not in value or re.search(r"(static|inline):", value))
         shown = "" if secret or not value else f" = {value}"
-        self.result.lost.append(f"line {self._lines.get(name, 0)}: {name}{shown}: {words}")
+        self.result.lost.append(f"{self._places.get(name, 'line 0')}: {name}{shown}: {words}")
+
+    def _options(self, service: str) -> dict[str, str]:
+        """Return the settings of a service alone; the name in the log is always ours."""
+        found = self._services[service].options if service in self._services else {}
+        return {name: value for name, value in found.items() if name != "syslog_name"}
+
+    def _way(self, value: str) -> str:
+        """Return a transport, or one and its next hop, as ours has it.
+
+        Services of the administrator's own are often copies of smtp with other limits.
+        """
+        transport, colon, hop = value.partition(":")
+        program = self._services[transport].program if transport in self._services else ""
+        if transport in (program, "relay") or program not in ("smtp", "lmtp"):
+            return value
+        for name, setting in self._options(transport).items():
+            words = (
+                f"master.cf: {transport}: {name} = {setting}: one value holds for all of {program}"
+            )
+            if words not in self.result.lost:
+                self.result.lost.append(words)
+        return f"{program}{colon}{hop}"
 
     def _carry(self, name: str) -> None:
         raw = self._given[name].value
@@ -121,6 +148,8 @@ class _Reader:
             return f"{value}{_UNITS[name]}" if name in _UNITS else int(value)
         if kind == "list":
             return self._members(name, value)
+        if name in ("default_transport", "mailbox_transport"):
+            return self._way(value)
         if name == "smtp_tls_security_level" and value in _LEVELS:
             self._lose(name, f"DANE is not looked for: {_LEVELS[value]} instead")
             return _LEVELS[value]
@@ -157,7 +186,7 @@ class _Reader:
         found: dict[str, str] = {}
         for word in words:
             for key, entry in self._rows(name, word).items():
-                found.setdefault(key, entry)
+                found.setdefault(key, self._way(entry) if name == "transport_maps" else entry)
         if name == _LOGINS:
             self.result.logins.update(found)
         elif found:
