@@ -11,6 +11,7 @@ MARK = "by pymail setup"
 """Stands in each file that is ours to remove."""
 
 PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail")
+_LONGEST = 126
 _FACES = {"mailx": "mail", "pymail": "admin"}
 
 
@@ -21,7 +22,7 @@ def text(program: str) -> str:
     # Where packages are in several places, only site knows all of them.
     found = os.path.isdir(f"{beside}/dns") and os.path.isdir(f"{beside}/click")
     lines = (
-        f"#!{sys.executable} -I{'S' if found else ''}",
+        *_start(f"-I{'S' if found else ''}"),
         f"# {program} of pymail, written {MARK}.",
         "import sys",
         "",
@@ -32,3 +33,12 @@ def text(program: str) -> str:
         "leave(main())",
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _start(flags: str) -> list[str]:
+    """Return the first lines: the kernel takes no blank in the path, and no long line."""
+    first = f"#!{sys.executable} {flags}"
+    if len(first) <= _LONGEST and len(sys.executable.split()) == 1:
+        return [first]
+    # For Python, what is for the shell is a string.
+    return ["#!/bin/sh", f'\'\'\'exec\' "{sys.executable}" {flags} "$0" "$@"', "' '''"]

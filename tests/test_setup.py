@@ -257,6 +257,17 @@ def test_what_was_put_aside_is_never_written_over(fresh: Fresh) -> None:
     assert fresh.run("readlink", "/usr/sbin/sendmail").stdout == b"/usr/local/lib/pymail/sendmail\n"
 
 
+def test_the_programs_start_wherever_python_is(fresh: Fresh) -> None:
+    place = f"/home/bob/my {'very ' * 25}own"
+    fresh.run("mkdir", "-p", place, user="bob")
+    fresh.run("cp", "-d", sys.executable, f"{place}/python", user="bob")
+    code = f"import sys; sys.executable = {place + '/python'!r}; from pymail.cli.admin import main"
+    args = ("-I", "-c", f"{code}; main()", "setup", "--start", "none")
+    assert fresh.run(sys.executable, *args, user="bob").stderr == b""
+    done = fresh.run("/home/bob/.local/bin/mailq", user="bob")
+    assert (done.returncode, done.stdout) == (0, b"Mail queue is empty\n")
+
+
 def test_a_user_without_cron_is_set_up_all_the_same(fresh: Fresh) -> None:
     needs("crontab")
     fresh.run("sh", "-c", "rm $(which crontab)")
