@@ -866,6 +866,46 @@ def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> 
     assert back.settings["smtp_tls_security_level"] == "secure"
 
 
+@pytest.mark.parametrize(
+    ("text", "wrapped", "level", "words"),
+    [
+        ("relayhost = '[smtp.isp.example]:465'\n", "yes", "encrypt", ""),
+        (
+            (
+                "relayhost = '[smtp.isp.example]:465'\n"
+                "[smtp_sasl_password_maps]\n'[smtp.isp.example]:465' = 'me:secret'\n"
+            ),
+            "yes",
+            "secure",
+            "",
+        ),
+        (
+            "relayhost = ['[smtp.isp.example]:587', '[spare.example]:465']\n",
+            "no",
+            "may",
+            "TLS from the first byte at [spare.example]:465: a transport of its own",
+        ),
+        ("", "no", "may", ""),
+    ],
+)
+def test_postfix_speaks_tls_from_the_first_byte_where_we_did(
+    box: Box, text: str, wrapped: str, level: str, words: str
+) -> None:
+    needs("postconf")
+    box.config(text)
+    box.config_file.chmod(0o600)
+    folder = box.home / "postfix"
+    done = box.run("pymail", "export", "postfix", str(folder))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert words in done.stdout.decode()
+    assert bool(words) == bool(done.stdout)
+    names = ("smtp_tls_wrappermode", "smtp_tls_security_level")
+    asked = subprocess.run(
+        ["postconf", "-c", folder, "-h", *names], capture_output=True, check=True, text=True
+    )
+    assert asked.stdout.split() == [wrapped, level]
+
+
 def test_an_export_writes_over_nothing(box: Box) -> None:
     (box.home / "there").mkdir()
     (box.home / "there/file").touch()
