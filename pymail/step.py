@@ -320,7 +320,7 @@ class TableLine(NamedTuple):
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
-        words = printable(done.stderr.decode("utf-8", "replace")).strip()
+        words = printable(" ".join(done.stderr.decode("utf-8", "replace").split()))
         if done.returncode == 0:
             text = done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
             return text.split("\n") if text else []
@@ -360,5 +360,5 @@ def run(*command: str, text: str = "") -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TempError(f"cannot run {command[0]}: {printable(str(error))}") from None
     if done.returncode:
-        words = " ".join(printable(done.stderr or done.stdout).split())
+        words = printable(" ".join((done.stderr or done.stdout).split()))
         raise TempError(f"{' '.join(command)}: {words}")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from machine import Machine
 from nameserver import ADDRESS, name_server
 from relays import relay
+from typist import Terminal
 
 from pymail import provider
 from pymail.provider import Submission
@@ -63,18 +64,21 @@ class Fresh:
         self, *command: str, user: str = "root", stdin: bytes = b"", **env: str
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a program there."""
+        argv, given = self.within(*command, user=user, **env)
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, env=given, timeout=120, check=False
+        )
+
+    def within(
+        self, *command: str, user: str = "root", **env: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment of a program there."""
         become = ["setpriv", "--init-groups", f"--reuid={user}", f"--regid={user}"]
         home = "/root" if user == "root" else f"/home/{user}"
         given = {"PATH": PATH, "HOME": home, "USER": user, "LANG": "C.UTF-8", **env}
         inside = [*become, *command] if user != "root" else list(command)
-        return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt", "--wd=/", *inside],
-            input=stdin,
-            capture_output=True,
-            env=measured(given),
-            timeout=120,
-            check=False,
-        )
+        place = f"--mount=/proc/{self._process.pid}/ns/mnt"
+        return [shutil.which("nsenter") or "", place, "--wd=/", *inside], measured(given)
 
     def pymail(self, *args: str, user: str = "root", **more: str) -> list[str]:
         """Run pymail of the checkout there; return what it says, which is no complaint."""
@@ -302,6 +306,73 @@ def test_a_crontab_keeps_what_is_in_it(fresh: Fresh) -> None:
     assert done.stderr.count(b"\n") == 1
     fresh.run("rm", "/etc/cron.allow")
     assert fresh.run("crontab", "-l", user="bob").stdout == table
+
+
+def test_a_person_is_shown_what_will_be_done_and_asked(fresh: Fresh, tmp_path: Path) -> None:
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    for answer, status, there in (("n\n", 130, False), ("y\n", 0, True)):
+        terminal = Terminal(*fresh.within(*command, user="bob"), tmp_path)
+        shown = terminal.wait("Go on? [y/N]: ").decode()
+        assert "link /home/bob/.local/bin/mailq to /home/bob/.local/lib/pymail/mailq" in shown
+        terminal.type(answer)
+        assert terminal.end() == status
+        done = fresh.run("test", "-e", "/home/bob/.local/bin/mailq")
+        assert (done.returncode == 0) is there
+
+
+def test_what_people_have_made_themselves_comes_back(fresh: Fresh) -> None:
+    made = ("/etc/cron.d/pymail", "/usr/bin/mail", "/usr/lib/sendmail")
+    fresh.run("sh", "-c", 'for f; do rm -f "$f"; echo own >"$f"; done', "sh", *made)
+    fresh.run("sh", "-c", "userdel pymail; rm -f /etc/aliases")
+    before = fresh.sight()
+    said = fresh.pymail("setup", "--start", "cron", SUDO_USER="bob")
+    assert "system user pymail" in said
+    assert "root_user = bob: gets root's mail" in said[-3:], said[-8:]
+    assert fresh.run("id", "-u", "pymail").returncode == 0
+    fresh.run("sh", "-c", "echo 'Root: alice' > /etc/aliases; rm -r /etc/pymail/conf.d")
+    assert not any("root_user" in line for line in fresh.pymail("setup", "--start", "cron"))
+    gone = fresh.pymail("setup", "--remove")
+    assert "put back /etc/cron.d/pymail" in gone
+    assert "left the user pymail" in gone
+    assert fresh.sight() == before
+    for file in made:
+        assert fresh.run("cat", file).stdout == b"own\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "status", "words"),
+    [
+        ("touch ~/.local", (), 75, "cannot set up /home/bob/.local/lib"),
+        ("mkdir -m 500 ~/.local", (), 77, "cannot set up /home/bob/.local/lib: Permission denied"),
+        (
+            "cd; mkdir -p .local/bin; cd .local/bin; ln -s ~/.local/lib/pymail/flush; chmod 500 .",
+            ("--remove",),
+            75,
+            "cannot remove /home/bob/.local/bin/flush: Permission denied",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_that_is_said(
+    fresh: Fresh, script: str, args: tuple[str, ...], status: int, words: str
+) -> None:
+    fresh.run("sh", "-c", script, user="bob")
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none", *args)
+    done = fresh.run(*command, user="bob")
+    assert (done.returncode, done.stderr.count(b"\n")) == (status, 1)
+    assert words in done.stderr.decode()
+
+
+def test_a_program_of_the_system_that_fails_is_quoted(fresh: Fresh) -> None:
+    fresh.run("userdel", "pymail")
+    fresh.run("sh", "-c", "printf '#!/bin/sh\necho no room >&2; exit 1\n' > /usr/sbin/useradd")
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: useradd --system")
+    assert done.stderr.endswith(b"pymail: no room\n")
+    fresh.run("rm", "/usr/sbin/useradd")
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: cannot run useradd: ")
 
 
 # --- an account at a provider --------------------------------------------------------------------
