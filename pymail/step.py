@@ -28,7 +28,7 @@ class Step(Protocol):
         ...
 
     def do(self) -> None:
-        """Do it.  OSError, TempError."""
+        """Do it, where there is something to do.  OSError, TempError."""
         ...
 
     def undo(self) -> Iterator[str]:
@@ -144,8 +144,6 @@ class Link(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        if self._ours():
-            return
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         if self._packaged():
             run("dpkg-divert", *self._diversion(), "--rename", "--add", self.path)
@@ -229,11 +227,10 @@ class Account(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        if not self._there():
-            run(
-                "useradd", "--system", "--user-group", "--no-create-home",
-                "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
-            )  # fmt: skip
+        run(
+            "useradd", "--system", "--user-group", "--no-create-home",
+            "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
+        )  # fmt: skip
 
     def undo(self) -> Iterator[str]:
         """Leave it: files may be its own, and its number must not become another's."""
@@ -298,9 +295,7 @@ class TableLine(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        lines = self._lines()
-        if self.line not in lines:
-            self._write([*lines, self.line])
+        self._write([*self._lines(), self.line])
 
     def undo(self) -> Iterator[str]:
         """Remove it."""

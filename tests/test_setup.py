@@ -431,6 +431,29 @@ def test_a_letter_goes_out_through_an_account(fresh: Fresh, tmp_path_factory, ma
     assert "pass word" not in "\n".join(said)
 
 
+def test_an_account_is_taken_without_a_test_and_its_table_of_addresses_is_named(
+    fresh: Fresh,
+) -> None:
+    fresh.pymail("setup", "--start", "none")
+    fresh.pymail("config", "set", "smtp_generic_maps", "/etc/pymail/generic")
+    args = (
+        "setup",
+        "--start",
+        "none",
+        "--no-test",
+        "--relay",
+        "mail.isp.example",
+        "me@isp.example",
+    )
+    said = fresh.pymail(*args, stdin=b"pass word\n")
+    hop = "[mail.isp.example]:587"
+    assert f"login of me@isp.example at {hop}: stored in /etc/pymail/saslpass" in said
+    assert re.fullmatch(r"smtp_generic_maps is in files: add @\S+ me@isp.example", said[-1])
+    assert fresh.run("cat", "/etc/pymail/saslpass").stdout == (
+        f"{hop} me@isp.example:pass word\n".encode()
+    )
+
+
 def test_the_server_is_found_by_what_the_provider_says(fresh: Fresh, tmp_path_factory) -> None:
     place = tmp_path_factory.mktemp("isp")
     authority = Authority(place)
