@@ -79,9 +79,10 @@ def _send(here: Reading, draft: Draft, copy: str = "") -> bool:
     """Let the person write the message; say whether it was put into the spool."""
     options = Options(interactive=True)
 
-    def quote(text: str, prefix: str) -> bytes:
+    def quote(text: str, prefix: str, *, every_field: bool) -> bytes:
         numbers = here.select(mailverbs.words(text))
-        return b"".join(replying.indented(here.lines(at), prefix) for at in numbers)
+        shown = (here.lines(at, every_field=every_field) for at in numbers)
+        return b"".join(replying.indented(lines, prefix) for lines in shown)
 
     sending = Sending(options, here.user, draft, here.screen, quote)
     sending.copy = copy

@@ -34,6 +34,7 @@ LATE = 900
 """Seconds that a message may be due without anybody taking it."""
 
 FEW_INODES = 1000
+_MOST_RECORDS = 20
 _DAY = 86400
 _PRIVATE = frozenset(
     ("alt", "example", "home", "internal", "invalid", "lan", "local", "localdomain", "localhost")
@@ -250,21 +251,31 @@ def _place(role: str, settings: Config) -> str:
 
 def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
     """Find records of accounts that are not in the configuration any more."""
-    users: list[Identity | None] = [Identity("", os.getuid(), os.getgid(), home(os.getuid()), "")]
-    if spool.system and os.geteuid() == 0:
-        users = [lookup(name) for name in {each.to for each in settings.accounts.values()}]
-    for user in users:
-        if user is None:
-            continue
+    for user, accounts in _fetching(settings, spool):
         folder = fetched.place(spool, user.home)
         try:
             names = child.ask(user, lambda folder=folder: peek.names(folder))  # type: ignore[misc]
         except OSError:
             continue  # not ours to see
-        for name in names:
-            if name not in settings.accounts and not name.startswith("."):
-                words = f"{folder}/{name} records what was fetched, but there is no [fetch.{name}]"
-                yield Finding(words, f"rm -f {shlex.quote(f'{folder}/{name}')}")
+        stray = [name for name in names if name not in accounts and not name.startswith(".")]
+        for name in stray[:_MOST_RECORDS]:
+            files = [f"{folder}/{name}", f"{folder}/.{name}.lock"]
+            # As the user: the directory is theirs, and may lead elsewhere.
+            command = f"runuser -u {user.name} -- " if user.name else ""
+            words = f"{files[0]} records what was fetched, but there is no such account"
+            yield Finding(words, f"{command}rm -f {shlex.join(files)}")
+
+
+def _fetching(settings: Config, spool: Spool) -> Iterator[tuple[Identity, set[str]]]:
+    """Yield who fetches mail, "" for the caller, and the accounts of each."""
+    if not (spool.system and os.geteuid() == 0):
+        own = Identity("", os.getuid(), os.getgid(), home(os.getuid()), "")
+        yield own, set(settings.accounts)
+        return
+    for name in {account.to for account in settings.accounts.values()}:
+        user = lookup(name)
+        if user:
+            yield user, {each.name for each in settings.accounts.values() if each.to == name}
 
 
 def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ _SOURCES = {
     "pattern": "alias|forward|include",
     "wanted": "one of alias, forward, include",
 }
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _AHEAD = ("error", "retry", "discard", "hold", "lmtp", "smtp", "relay")
 _TRANSPORT = {
     "pattern": rf"(?:smtp|relay|hold|(?:{'|'.join(_AHEAD)}):.*)",
@@ -209,6 +210,23 @@ class Config(SmtpSettings):
     )
     command_time_limit: int = row(
         "time", 1000, "how long a |command or a mailbox_command may run", low=1
+    )
+    cron_fold: bool = row(
+        "flag", False, "let no job of cron say the same again and again: count it instead"
+    )
+    cron_digest: str = row(
+        "text",
+        "",
+        "the time of day at which what was folded is told in one letter",
+        pattern=rf"(?:{_TIME})?",
+        wanted='a time of day such as "08:00"',
+    )
+    cron_quiet: str = row(
+        "text",
+        "",
+        "the hours in which letters from cron wait",
+        pattern=rf"(?:{_TIME}-{_TIME})?",
+        wanted='two times of day such as "22:00-07:00"',
     )
     run_time_limit: int = row("time", "1h", "how long one run of flush starts deliveries", low=1)
 

@@ -14,6 +14,9 @@ from pymail.errors import ConfigError
 LIMIT = 1 << 20
 """Bytes that a configuration file may have."""
 
+CRON = "cron"
+"""The table in which settings of this name may stand: [cron] fold is cron_fold."""
+
 Given = dict[str, tuple[object, str]]
 """A raw value by name, each with its place: "FILE, line N"."""
 
@@ -80,10 +83,17 @@ def parse(text: str, file: str) -> Given:
         words = re.sub(r" \(at (.*)\)", r", \1", str(error))
         raise ConfigError(f"cannot read {file}: {words}") from None
     lines = _lines(text)
-    return {
-        name: (value, f"{file}, line {lines[name]}" if name in lines else file)
-        for name, value in table.items()
-    }
+
+    def place(name: str) -> str:
+        return f"{file}, line {lines[name]}" if name in lines else file
+
+    found: Given = {}
+    for name, value in table.items():
+        if name == CRON and isinstance(value, dict):
+            found |= {f"{CRON}_{key}": (each, place(key)) for key, each in value.items()}
+        else:
+            found[name] = value, place(name)
+    return found
 
 
 def unsafe(status: os.stat_result, uid: int) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Container
 from typing import Protocol
 
-from pymail import address, message
+from pymail import address, fetched, message
 from pymail.account import Account
 from pymail.envelope import Envelope
 from pymail.errors import TempError
@@ -68,7 +68,7 @@ def destination(account: Account, spool: Spool, user: Identity, time_limit: int)
     if account.maildir:
         path = account.maildir
         path = f"{user.home}/{path[2:]}" if path.startswith("~/") else path
-        return Folder(path, _tag(account))
+        return Folder(path, _tag(account, spool, user))
     return Queue(account, spool, user)
 
 
@@ -81,7 +81,7 @@ class Queue:
         self._account = account
         self._spool = spool
         self._user = user
-        self._prefix = f".fetch-{_tag(account)}-"
+        self._prefix = f".fetch-{_tag(account, spool, user)}-"
         self._taken: list[tuple[str, str]] = []
 
     def recover(self, recorded: Container[str]) -> None:
@@ -254,5 +254,9 @@ def _written_last(fields: list[message.Field], name: bytes) -> list[bytes]:
     return message.values(fields[:end], name) or message.values(fields[end:], name)[:1]
 
 
-def _tag(account: Account) -> str:
-    return digest(account.name, "")[:8]
+def _tag(account: Account, spool: Spool, user: Identity) -> str:
+    """Return what marks the unfinished messages of an account, and of one record of it.
+
+    An account of the system and one of the user may have the same name, and the same Maildir.
+    """
+    return digest(account.name, fetched.place(spool, user.home))[:8]

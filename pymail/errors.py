@@ -78,6 +78,10 @@ class TempError(MailError):
     status = EX_TEMPFAIL
 
 
+class SealedError(TempError):
+    """The spool cannot be written to from here, whoever may do it elsewhere."""
+
+
 class PermError(MailError):
     """The caller may not do this."""
 

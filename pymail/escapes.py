@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pymail import charset, compose, recipients
 from pymail.compose import Draft
@@ -32,11 +33,17 @@ HELP = """\
 ~d           read dead.letter in              ~w file          write the text to a file
 ~a ~A        insert $sign, $Sign              ~i name          insert a variable
 ~m list      insert messages, indented        ~f list          the same, not indented
-~?           this help
+~M ~F list   the same with every field        ~?               this help
 """
 
-Quote = Callable[[str, str], bytes]
-"""Gives the messages of a message list as text, each line behind an indentation."""
+
+class Quote(Protocol):
+    """What gives the messages of a message list as text, each line behind an indentation."""
+
+    def __call__(self, text: str, prefix: str, *, every_field: bool) -> bytes:
+        """Return the text.  Raise MailError."""
+        ...
+
 
 _LISTS = (("To", "to"), ("Cc", "cc"), ("Bcc", "bcc"))
 
@@ -128,18 +135,15 @@ def _insert(writing: Writing, data: bytes, name: str) -> None:
     writing.screen.say(f'"{name}" {data.count(10)}/{len(data)}')
 
 
-def _quoted(writing: Writing, argument: str) -> None:
-    _letters(writing, argument, writing.mailrc.variables.get("indentprefix", "\t"))
+def _letters(*, indented: bool, every_field: bool = False) -> Callable[[Writing, str], None]:
+    def insert(writing: Writing, argument: str) -> None:
+        if writing.quote is None:
+            raise MailError("no messages are being read")
+        prefix = writing.mailrc.variables.get("indentprefix", "\t") if indented else ""
+        text = writing.quote(argument, prefix, every_field=every_field)
+        _insert(writing, text, argument or "message")
 
-
-def _forwarded(writing: Writing, argument: str) -> None:
-    _letters(writing, argument, "")
-
-
-def _letters(writing: Writing, argument: str, prefix: str) -> None:
-    if writing.quote is None:
-        raise MailError("no messages are being read")
-    _insert(writing, writing.quote(argument, prefix), argument or "message")
+    return insert
 
 
 def _write(writing: Writing, argument: str) -> None:
@@ -270,7 +274,9 @@ _ACTIONS: dict[str, Callable[[Writing, str], None]] = {
     "a": lambda writing, _: _variable(writing, "sign"),
     "A": lambda writing, _: _variable(writing, "Sign"),
     "i": _variable,
-    "m": _quoted,
-    "f": _forwarded,
+    "m": _letters(indented=True),
+    "M": _letters(indented=True, every_field=True),
+    "f": _letters(indented=False),
+    "F": _letters(indented=False, every_field=True),
     "?": _help,
 }

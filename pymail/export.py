@@ -16,14 +16,20 @@ from pymail.nexthop import NextHop
 from pymail.secret import SETTING
 from pymail.settings import Table, Value
 
-_OURS = {
+OURS = {
     "password_command": "Postfix has a password in smtp_sasl_password_maps",
     "root_user": "write an alias for root",
     "dkim_directory": "a milter such as opendkim signs",
     "run_time_limit": "Postfix has no runs",
     "smtp_tls_mta_sts": "postfix-mta-sts-resolver does that",
     "mail_owner": "Postfix's processes are the user postfix",
+    "filter": "call it in mailbox_command, or in a content_filter",
+    "cron_fold": "every letter from cron goes out",
+    "cron_digest": "every letter from cron goes out",
+    "cron_quiet": "letters from cron come at any time",
 }
+"""Settings that Postfix does not have, and what it has instead."""
+
 _DIFFERING = (
     "home_mailbox",
     "myorigin",
@@ -48,8 +54,8 @@ def postfix(config: Config, folder: str) -> Iterator[str]:
         for name in SETTINGS:
             if config.source(name) == "default" and name not in _DIFFERING:
                 continue
-            if name in _OURS:
-                yield f"not carried over: {name}: {_OURS[name]}"
+            if name in OURS:
+                yield f"not carried over: {name}: {OURS[name]}"
             else:
                 lines += _lines(name, vars(config)[name], folder)
         relays = _relays(config)

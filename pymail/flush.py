@@ -11,13 +11,13 @@ import resource
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pymail import agent, pickup, retry, world
 from pymail.active import Active, set_aside, take
 from pymail.agent import Agent
 from pymail.config import Config
-from pymail.errors import DataError
+from pymail.errors import DataError, MailError
 from pymail.identity import Identity
 from pymail.job import Job, Run
 from pymail.log import Log
@@ -30,6 +30,9 @@ from pymail.secret import Logins
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
 from pymail.warned import Warned
+
+if TYPE_CHECKING:
+    from pymail.folding import Folding
 
 MOST_ACTIVE = 1200
 """Messages in hand at once; each has a descriptor open."""
@@ -94,9 +97,13 @@ def run(
     rewriting = Rewriting(config, machine.lookup)
     single = machine.single()
     logins = Logins(config, single.home if single else "")
-    common = Run(spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at, {})
+    folding = _folding(spool, config, single, log)
+    common = Run(
+        spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at, {}, folding
+    )
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
+    flusher.tend()
     try:
         while time.monotonic() < deadline and flusher.round():
             pass
@@ -149,6 +156,16 @@ class _Flusher:
         self._drain()
         return progress
 
+    def tend(self) -> None:
+        """Tell what is to be told of jobs of cron; where that fails, mail goes on all the same."""
+        folding = self._run.folding
+        try:
+            if folding:
+                folding.tend(int(time.time()))
+        except (OSError, MailError) as error:
+            words = error.strerror if isinstance(error, OSError) else error
+            self._complain(f"cannot tell of jobs of cron: {words}")
+
     def abandon(self) -> None:
         """Stop agents in their work: what they did from here on, nobody would record."""
         self._outbound.abandon()
@@ -200,10 +217,7 @@ class _Flusher:
             if heavy:
                 self._drain()
             job = Job(self._run, active, int(time.time()))
-            crowded = self._outbound.crowded(job.plan())
-            if crowded:
-                active.close()
-                self._outbound.wait(crowded, qid)
+            if self._put_off(job):
                 return True
             planned = list(job.start(lambda: next(self._numbers)))
         except DataError:
@@ -226,6 +240,14 @@ class _Flusher:
         if heavy:
             self._drain()
         return True
+
+    def _put_off(self, job: Job) -> bool:
+        """Plan a message; let it go, and say so, where it has to wait for others or for hours."""
+        crowded = self._outbound.crowded(job.plan())
+        if crowded:
+            self._outbound.wait(crowded, job.active.qid)
+            job.active.close()
+        return bool(crowded) or (not self._selection.named and job.rests())
 
     def _locked(self, qid: str) -> Active | None:
         """Lock a message that is still to be tried; None where it is not."""
@@ -381,6 +403,15 @@ class _Flusher:
             self._outbound.answered(delivery, outcome)
         job.hear(delivery, outcome)
         self._finish(job)
+
+
+def _folding(spool: Spool, config: Config, single: Identity | None, log: Log) -> "Folding | None":
+    """Return what looks after letters from cron, where somebody wants that, or did."""
+    if not (config.cron_fold or config.cron_quiet or os.path.isdir(spool.cron)):
+        return None
+    from pymail.folding import Folding  # noqa: PLC0415 -- most do not fold
+
+    return Folding(spool, config, single, lambda text: log.event("cron", text))
 
 
 def _room() -> int:

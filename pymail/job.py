@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pymail import address, message, retry
 from pymail.active import Active
@@ -48,6 +48,10 @@ from pymail.spool import (
 from pymail.transport import Content, Delivery, Wishes
 from pymail.users import User, user_of
 
+if TYPE_CHECKING:
+    from pymail.cronmail import Letter
+    from pymail.folding import Folding
+
 INLINE = 1 << 16
 """Bytes of a message that is handed to an agent as it is; a larger one by its descriptor."""
 
@@ -75,6 +79,7 @@ class Run(NamedTuple):
     rewriting: Rewriting
     logins: Callable[[str, str], Logins]
     users: dict[int, User]
+    folding: "Folding | None" = None
 
     def user(self, uid: int) -> User:
         """Return name and full name of the user with that uid."""
@@ -133,12 +138,16 @@ class Job:
         self._running: dict[int, _Step] = {}
         self._trouble = ""
         self._fields, self._body = message.split(active.header())
+        self._letter: Letter | None = None
+        self._folded = False
+        self._thread = ""
         if active.head.flag == NEW:
             self._announce()
 
     def plan(self) -> frozenset[str]:
         """Plan the attempt; return the destinations of what leaves the machine."""
         active = self.active
+        self._fold()
         indexes = [i for i in active.waiting() if active.state(i) != HELD]
         fields = self._fields
         delivered_to = {address.fold(_text(v)) for v in message.values(fields, b"delivered-to")}
@@ -175,6 +184,36 @@ class Job:
         for step in self._steps.values():
             if step.outcome is not None:
                 self._record(step)
+
+    def _fold(self) -> None:
+        """Find out whether this is a letter from cron, and whether it is one too many."""
+        folding = self._run.folding
+        if not folding or self._kind:
+            return
+        from pymail import cronmail  # noqa: PLC0415 -- most do not fold
+
+        given = self._envelope.sender or ""
+        self._letter = cronmail.letter(self._fields, self._uid, given, self._recipients)
+        if self._letter:
+            active = self.active
+            self._thread = folding.thread(self._letter)
+            self._folded = folding.folds(self._letter, active, self._recipients, self._body)
+            if self._folded:
+                self._run.log.event("cron", f"{active.qid}: folded: {self._letter.job}")
+
+    def rests(self) -> bool:
+        """Let a letter from cron wait for the end of the quiet hours; say whether it does."""
+        folding, active = self._run.folding, self.active
+        until = folding.quiet_until(self._now) if folding and self._letter else 0
+        if not until or self._folded:
+            return False
+        if not self._past:
+            clock = time.strftime("%H:%M", time.localtime(until))
+            words = f"quiet hours until {clock} (cron_quiet)"
+            active.note(Attempt(self._now, 0, "kept", "4.0.0", "", words))
+        active.defer(until)
+        active.close()
+        return True
 
     @property
     def finished(self) -> bool:
@@ -307,6 +346,8 @@ class Job:
 
     def _plan(self, index: int, hops: int, delivered_to: set[str]) -> None:
         targets = self._run.router.plan(self._recipients[index], self._sender)
+        if self._folded and self._run.folding:
+            targets = [self._run.folding.original(each, self._uid) for each in targets]
         self._room -= len(targets)
         self._plans[index] = targets
         for target in targets:
@@ -368,7 +409,10 @@ class Job:
             f"Received: by {self._run.config.myhostname} (pymail{who})\n"
             f"\tid {self.active.qid}; {message.date(self.active.head.arrived)}\n"
         )
-        return received.encode("utf-8", "surrogateescape") + message.join(complete)
+        head = received.encode("utf-8", "surrogateescape") + message.join(complete)
+        if self._thread and not message.values(complete, b"references"):
+            head += f"References: {self._thread}\n".encode()
+        return head
 
     def _content(self, header: bytes) -> Content:
         head, body = self.active.head, self._body

@@ -12,6 +12,9 @@ import pwd
 import sys
 
 SYSTEM_SPOOL = "/var/spool/pymail"
+INLET = "/run/pymail/submit"
+"""The socket for those who cannot write to the system spool: see inlet.py."""
+
 SYSTEM_CONFIG = "/etc/pymail/config.toml"
 SYSTEM_ALIASES = "/etc/aliases"
 
@@ -58,7 +61,9 @@ def spool() -> str:
     if named:
         return named
     own = _own_home(os.getuid())
-    if is_system(SYSTEM_SPOOL) and not os.path.exists(_user_config(own)):
+    # In a sandbox the spool may be out of sight.
+    there = is_system(SYSTEM_SPOOL) or os.path.exists(INLET)
+    if there and not os.path.exists(_user_config(own)):
         return SYSTEM_SPOOL
     return _xdg(own, "XDG_STATE_HOME", ".local/state") + "/pymail/spool"
 

@@ -252,20 +252,24 @@ class Reading:
         """Change the mailbox as the person wants it.  Raise MailError."""
         if self.options.read_only:
             return
-        self._box()
+        # An interrupt must not leave half of it undone.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._box()
+            self._change()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _change(self) -> None:
         changes = [change for entry in self.entries if (change := entry.change())]
         if not changes:
             return
-        # An interrupt must not leave half of it undone.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             troubles = self.folder.commit(changes)
         except OSError as error:
             path = self.folder.path
             text = f"cannot change {path}: {error.strerror}; x ends without"
             raise errors.TempError(text) from None
-        finally:
-            signal.signal(signal.SIGINT, before)
         for trouble in troubles:
             self.say(trouble)
 
@@ -312,6 +316,7 @@ def commands(here: Reading) -> Iterator[str]:
                 continue
             if person:
                 here.screen.prompt("\n")
+            here.branches = Branches()  # the end counts, whatever `if` is open
             yield "quit"
             return
         yield charset.decode(line, here.user.local)

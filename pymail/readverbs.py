@@ -256,7 +256,12 @@ def _source(here: Reading, text: str) -> None:
 
 
 def _if(here: Reading, text: str) -> None:
-    here.branches.begin(holds=here.user.mailrc.holds(mailverbs.words(text)))
+    if not text:
+        raise UsageError("if what? s (sending), r (reading) or t (a terminal)")
+    holds = here.user.mailrc.holds(mailverbs.words(text))
+    here.branches.begin(holds=holds)
+    if holds is None:
+        here.say(f"{text} is no condition: nothing is obeyed up to endif")
 
 
 def _else(here: Reading, _text: str) -> None:

@@ -180,8 +180,12 @@ def _started(start: str, flush: str, spool: str) -> list[Step]:
             File(f"{_UNITS}/{units.SERVICE}", units.service(flush)),
             File(f"{_UNITS}/{units.TIMER}", units.timer()),
             File(f"{_UNITS}/{units.PATH}", units.path(places)),
+            File(f"{PLACE}/receive", launcher.text("receive"), 0o755),
+            File(f"{_UNITS}/{units.RECEIVE}", units.receive(f"{PLACE}/receive", spool)),
+            File(f"{_UNITS}/{units.INLET}", units.inlet()),
             Unit(units.TIMER),
             Unit(units.PATH),
+            Unit(units.INLET),
         ]
     return []
 

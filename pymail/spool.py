@@ -37,7 +37,7 @@ import time
 from binascii import crc32
 
 from pymail.envelope import Envelope, decode, encode
-from pymail.errors import DataError, TempError
+from pymail.errors import DataError, SealedError, TempError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ ENVELOPE_LIMIT = 1 << 22
 """Bytes; a larger envelope is no message of ours but an attempt to fill our memory."""
 
 _CHUNK = 1 << 15
+_SEALED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TIME, _RANDOM = 9, 7
@@ -260,13 +261,17 @@ def unpack(data: bytes) -> list[Entry]:
 
 
 class Spool:
-    """A spool directory.  `system` says whether it serves every user of the machine."""
+    """A spool directory.  `system` says whether it serves every user of the machine.
 
-    __slots__ = ("path", "queue", "system")
+    The time of change of the directory `cron`, if there is one, is when folding.py has to act.
+    """
+
+    __slots__ = ("cron", "path", "queue", "system")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.queue = f"{path}/queue"
+        self.cron = f"{path}/cron"
         self.system = os.path.isdir(f"{path}/drop")
 
     def draft(self, envelope: Envelope) -> "Draft":
@@ -274,6 +279,13 @@ class Spool:
         if len(envelope.recipients) > MOST_RECIPIENTS:
             raise DataError(f"cannot queue message: more than {MOST_RECIPIENTS} recipients")
         return Draft(self._own_directory, envelope)
+
+    def reach(self) -> None:
+        """Raise SealedError where no mail of ours can come in, TempError for other trouble."""
+        try:
+            os.close(self._own_directory())
+        except OSError as error:
+            raise _unopened(error) from None
 
     def submit(self, envelope: Envelope, data: bytes) -> str:
         """Queue a whole message; return its id.  It survives a power cut on return."""
@@ -494,7 +506,7 @@ class Draft:
             self._fd = self._create()
         except OSError as error:
             self.abandon()
-            raise _trouble(error) from None
+            raise _unopened(error) from None
         finally:
             os.umask(mask)
 
@@ -657,6 +669,12 @@ def make_directory(path: str) -> int:
         finally:
             os.close(parent)
     return _directory(path)
+
+
+def _unopened(error: OSError) -> TempError:
+    """Say that a message cannot even be begun, and whether that is so for all from here."""
+    trouble = _trouble(error)
+    return SealedError(str(trouble)) if error.errno in _SEALED else trouble
 
 
 def _trouble(error: OSError) -> TempError:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from pymail import paths
 from pymail.launcher import MARK
 
 SERVICE = "pymail-flush.service"
 TIMER = "pymail-flush.timer"
 PATH = "pymail-flush.path"
+INLET = "pymail-submit.socket"
+RECEIVE = "pymail-submit@.service"
 
 
 def table(flush: str) -> str:
@@ -17,7 +20,9 @@ def table(flush: str) -> str:
 def service(flush: str) -> str:
     """Return the service that the timer and the path start: one run, then it is over."""
     return (
-        f"# Written {MARK}.\n[Unit]\nDescription=Deliver mail\nDocumentation=man:flush(8)\n\n"
+        f"# Written {MARK}.\n[Unit]\nDescription=Deliver mail\nDocumentation=man:flush(8)\n"
+        # With the usual limit, six letters in ten seconds would end the path unit for good.
+        "StartLimitIntervalSec=0\n\n"
         f"[Service]\nType=oneshot\nExecStart={flush}\n"
         # A |command of a user may leave something running, as under cron.
         "KillMode=process\n"
@@ -39,4 +44,44 @@ def path(places: Sequence[str]) -> str:
     return (
         f"# Written {MARK}.\n[Unit]\nDescription=Deliver mail when some comes\n\n"
         f"[Path]\n{watched}Unit={SERVICE}\n\n[Install]\nWantedBy=paths.target\n"
+    )
+
+
+def inlet() -> str:
+    """Return the socket for services that cannot write to the spool: see inlet.py."""
+    return (
+        f"# Written {MARK}.\n[Unit]\nDescription=Take mail from sandboxed services\n\n"
+        f"[Socket]\nListenStream={paths.INLET}\nSocketMode=0666\nAccept=yes\n"
+        # Else a user who connects often enough would close it for all.
+        "TriggerLimitIntervalSec=0\nMaxConnections=64\n\n[Install]\nWantedBy=sockets.target\n"
+    )
+
+
+def receive(program: str, spool: str) -> str:
+    """Return the service of one connection: it becomes the caller, and needs nothing else."""
+    sandbox = "".join(
+        f"{name}=yes\n"
+        for name in (
+            "NoNewPrivileges",
+            "PrivateDevices",
+            "PrivateNetwork",
+            "PrivateTmp",
+            "ProtectHome",
+            "ProtectControlGroups",
+            "ProtectKernelLogs",
+            "ProtectKernelModules",
+            "ProtectKernelTunables",
+            "LockPersonality",
+            "RestrictNamespaces",
+            "RestrictRealtime",
+        )
+    )
+    return (
+        f"# Written {MARK}.\n[Unit]\nDescription=Take one letter\n"
+        "CollectMode=inactive-or-failed\n\n"
+        f"[Service]\nExecStart=-{program}\nStandardInput=socket\nStandardOutput=null\n"
+        "StandardError=journal\nRuntimeMaxSec=600\n"
+        f"ExecStopPost=-+systemctl start --no-block {SERVICE}\n"
+        f"CapabilityBoundingSet=CAP_SETUID CAP_SETGID\nProtectSystem=strict\n"
+        f"ReadWritePaths={spool}\nRestrictAddressFamilies=AF_UNIX\n{sandbox}"
     )

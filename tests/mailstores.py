@@ -35,9 +35,10 @@ class Store:
             os.chown(place / name, owner.pw_uid, owner.pw_gid)
         os.chown(place.parent, owner.pw_uid, owner.pw_gid)
         for number, message in enumerate(messages):
-            path = place / "new" / f"{time.time_ns():020}.{number}.x"
+            path = place / "tmp" / f"{time.time_ns():020}.{number}.x"
             path.write_bytes(message)
             os.chown(path, owner.pw_uid, owner.pw_gid)
+            path.rename(place / "new" / path.name)  # Dovecot may move it from there at once
 
     def letters(self, folder: str = "") -> list[bytes]:
         """Return what is in a folder."""

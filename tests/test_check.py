@@ -43,16 +43,31 @@ def test_a_machine_in_order_is_passed_over_in_silence(sound: Machine) -> None:
 
 
 def test_records_of_accounts_that_are_gone_are_told(sound: Machine) -> None:
-    for name in ("isp", "old one", ".old one.lock"):
+    for name in ("isp", "old one", ".old one.lock", ".isp.lock"):
         sound.write("alice", f".local/state/pymail/fetch/{name}", "1 key\n", 0o600)
-    sound.config("[fetch.isp]\nserver = 'x'\nuser = 'y'\nto = 'alice'\n")
+    sound.write("bob", ".local/state/pymail/fetch/isp", "1 key\n", 0o600)
+    table = "[fetch.{0}]\nserver = 'x'\nuser = 'y'\nto = '{1}'\n".format
+    sound.config(table("isp", "alice") + table("other", "bob"))
     status, out = findings(sound)
-    (line,) = (line for line in out.splitlines() if "records what was fetched" in line)
-    assert status == 0
-    assert "/old one records what was fetched, but there is no [fetch.old one]: rm -f" in line
-    remedy = line.rpartition(": ")[2]
-    subprocess.run(shlex.split(remedy), check=True)
+    lines = [line for line in out.splitlines() if "records what was fetched" in line]
+    assert (status, len(lines)) == (0, 2)
+    assert any("/old one records what was fetched, but there is no such" in each for each in lines)
+    for line in lines:
+        remedy = line.rpartition(": ")[2]
+        assert remedy.startswith(("runuser -u alice -- rm -f", "runuser -u bob -- rm -f"))
+        subprocess.run(shlex.split(remedy), check=True)
     assert "records what" not in findings(sound)[1]
+    assert sorted(os.listdir(sound.home("alice") / ".local/state/pymail/fetch")) == [
+        ".isp.lock",
+        "isp",
+    ]
+    # Where the user lets the directory lead, root is not told to go.
+    place = sound.home("bob") / ".local/state/pymail/fetch"
+    place.rmdir()
+    place.symlink_to("/etc")
+    lines = [x for x in findings(sound)[1].splitlines() if "records what was fetched" in x]
+    assert len(lines) == 20
+    assert all(": runuser -u bob -- rm -f " in line for line in lines)
 
 
 def test_a_user_is_told_of_such_a_record_too(box: Box) -> None:
@@ -61,7 +76,7 @@ def test_a_user_is_told_of_such_a_record_too(box: Box) -> None:
     (place / "old").write_text("1 key\n")
     box.config("")
     out = box.run("pymail", "check").stdout.decode()
-    assert f"{place}/old records what was fetched, but there is no [fetch.old]: rm -f" in out
+    assert f"{place}/old records what was fetched, but there is no such account: rm -f" in out
 
 
 def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymail import attachments, display, htmltext, legible, mime, summary
+from pymail import attachments, columns, display, htmltext, legible, mime, summary
 
 TEXT = "Привет, это обычное письмо о погоде и работе.\nЕщё строка.\n"
 
@@ -88,6 +88,17 @@ def test_any_header_is_decoded(pieces: list[bytes]) -> None:
     head = b"From: " + value + b"\nSubject: " + value + b"\nDate: " + value + b"\n\n"
     about = summary.of(head)
     assert summary.line(1, "N", about, 5, 80).isprintable()
+
+
+@given(st.text(st.sampled_from("ab山\u0301\u20dd\u1161\uff21\U0001f389\u03a9"), max_size=20))
+def test_columns_are_counted_and_filled(text: str) -> None:
+    for wanted in range(25):
+        cut = columns.cut(text, wanted)
+        assert text.startswith(cut) and columns.width(cut) <= wanted
+        rest = text[len(cut) :]
+        assert not rest or columns.width(cut + rest[0]) > wanted
+        assert columns.width(columns.left(text, wanted)) == wanted
+        assert columns.width(columns.right(text, wanted)) == max(wanted, columns.width(text))
 
 
 def test_what_is_invisible_goes_and_blanks_are_blanks() -> None:

@@ -1,5 +1,6 @@
 """The record of what was fetched: it survives, and does not grow for ever."""
 
+import os
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pymail import fetched
+from pymail.account import accounts
+from pymail.destination import destination
 from pymail.errors import TempError
 from pymail.fetched import Fetched
+from pymail.identity import Identity
+from pymail.source import Text
+from pymail.spool import Spool
 
 WHOSE = "imap a.example u"
 
@@ -125,6 +131,24 @@ def test_a_record_of_before_is_the_account_s(folder):
     Path(folder, "isp").write_text("1 INBOX:1:7\n")
     assert held(folder) == {"INBOX:1:7"}
     assert Path(folder, "isp").read_text() == f"1 INBOX:1:7\n# {WHOSE}\n"
+
+
+def test_accounts_of_one_name_leave_each_other_s_messages_in_a_maildir_alone(tmp_path):
+    user = Identity("u", os.getuid(), os.getgid(), str(tmp_path), "")
+    table = {"server": "x", "user": "y", "maildir": "~/Maildir"}
+    account = accounts({"isp": table}, "config")["isp"]
+    spools = [Spool(str(tmp_path / name)) for name in ("one", "two")]
+    mine, other = (destination(account, spool, user, 1) for spool in spools)
+    text = Text()
+    text.write(b"Subject: x\n\n")
+    mine.recover(())
+    assert mine.take("digest", text) == ""
+    mine.settle()
+    other.recover(())
+    mine.release()
+    text.close()
+    (letter,) = (tmp_path / "Maildir/new").iterdir()
+    assert letter.read_bytes() == b"Subject: x\n\n"
 
 
 def test_a_record_that_cannot_be_written_is_told(folder, tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relays import relay
 
+from pymail import export
 from pymail.config import SETTINGS
 from pymail.errors import DataError
 from pymail.importer import Machine, dma, esmtp, msmtp, nullmailer, postfix, ssmtp
@@ -904,6 +905,18 @@ def test_postfix_speaks_tls_from_the_first_byte_where_we_did(
         ["postconf", "-c", folder, "-h", *names], capture_output=True, check=True, text=True
     )
     assert asked.stdout.split() == [wrapped, level]
+
+
+OF_TRANSPORT = r"smtp_destination_(concurrency_limit|recipient_limit|rate_delay)"
+"""Which postconf lists under their general names."""
+
+
+def test_a_setting_is_one_of_postfix_or_is_said_not_to_be_carried_over() -> None:
+    needs("postconf")
+    listed = subprocess.run(["postconf", "-d"], capture_output=True, check=True, text=True)
+    theirs = {line.split()[0] for line in listed.stdout.splitlines()}
+    ours = {name for name in SETTINGS if not re.fullmatch(OF_TRANSPORT, name)} - theirs
+    assert ours == export.OURS.keys() - theirs
 
 
 def test_an_export_writes_over_nothing(box: Box) -> None:

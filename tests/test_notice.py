@@ -377,7 +377,13 @@ class Login:
         calls = re.findall(r"execve\((.*)\) = 0$", trace.read_text(), re.MULTILINE)
         return [call.partition(", 0x")[0] for call in calls]
 
-    def run(self, *lines: str, interactive: bool = True, terminal: bool = True) -> tuple[str, str]:
+    def run(
+        self,
+        *lines: str,
+        interactive: bool = True,
+        terminal: bool = True,
+        typed: bytes = b"",
+    ) -> tuple[str, str]:
         """Run a script in this shell; return what it wrote to standard output and error."""
         start = INTERACTIVE[self.shell]
         start = start if interactive else [word for word in start if word != "-i"]
@@ -385,13 +391,16 @@ class Login:
             read, write = pty.openpty() if terminal else os.pipe()
             process = subprocess.Popen(
                 [*start, "-c", "\n".join(lines)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=write,
                 stderr=errors,
                 env=self.env,
                 cwd=self.home,
             )
             os.close(write)
+            assert process.stdin is not None
+            with suppress(BrokenPipeError), process.stdin as file:
+                file.write(typed)
             out = b""
             with suppress(OSError):  # EIO is the end of a terminal
                 while piece := os.read(read, 1 << 16):
@@ -540,6 +549,35 @@ def test_how_bash_expands_patterns_does_not_matter(
     assert login.run(*script) == ("end\nset\n", "")
     deliver(login.home / "Maildir")
     assert login.run(*script) == ("You have 1 new message, from Анна.\nend\nset\n", "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "odd"),
+    [
+        ("bash", "set -o posix; IFS=/; trap 'echo ERR' ERR; set -E; shopt -s nocasematch extglob"),
+        ("dash", "IFS=/; TERM=; export TERM"),
+        ("zsh", "setopt ksh_arrays sh_word_split no_unset err_exit warn_create_global glob_subst"),
+        ("zsh", "setopt no_glob ksh_glob no_bare_glob_qual rc_expand_param csh_nullcmd nomatch"),
+        ("zsh", "MAIL='a*(e:exit:)'; TRAPZERR() { print ERR; }"),
+        ("fish", "set -e MAIL; set -gx TERM dumb"),
+    ],
+)
+def test_what_else_is_set_in_the_shell_does_not_matter(
+    boxes: Callable[[str], Box], shell: str, odd: str
+) -> None:
+    needs(shell)
+    login = Login(boxes("a box"), shell)
+    script = [odd, login.source(), "echo end"]
+    assert login.run(*script) == ("end\n", "")
+    deliver(login.home / "Maildir")
+    assert login.run(*script) == ("You have 1 new message, from Анна.\nend\n", "")
+
+
+def test_what_is_typed_ahead_is_left_to_the_shell(login: Login) -> None:
+    login.env.pop("MAIL", None)
+    read = "read -l line" if login.shell == "fish" else "read -r line"
+    out, _ = login.run(login.source(), read, "echo got $line", typed=b"ahead\n")
+    assert "got ahead\n" in out
 
 
 def test_mail_is_found_where_the_configuration_and_the_environment_say(login: Login) -> None:

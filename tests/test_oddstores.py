@@ -189,6 +189,37 @@ def test_what_others_have_marked_is_not_expunged_along_with_ours(box: Box) -> No
     assert len(subjects(box)) == 5
 
 
+@pytest.mark.parametrize(
+    ("able", "command", "words"),
+    [
+        ("", "UID STORE", "cannot flag messages: NO not now"),
+        ("", "UID SEARCH", "cannot look for deleted messages in folder INBOX: NO not now"),
+        ("", "EXPUNGE", "cannot remove messages from folder INBOX: NO not now"),
+        ("UIDPLUS", "UID EXPUNGE", "cannot remove messages from folder INBOX: NO not now"),
+    ],
+)
+def test_what_is_not_deleted_is_told_and_deleted_the_next_time(
+    box: Box, able: str, command: str, words: str
+) -> None:
+    refusals = [1]
+
+    def odd(say: Say, tag: str, line: str) -> bool:
+        if line.startswith(command) and refusals and refusals.pop():
+            say(f"{tag} NO not now")
+            return True
+        return False
+
+    server = Imap({"INBOX": {1: letter("one")}}, odd)
+    server.able = able
+    with serving(server) as port:
+        configure(box, "imap", port, MAILDIR, DELETE)
+        assert words in fetch(box, 75)
+        assert list(server.folders["INBOX"]) == [1]
+        assert "0 fetched" in fetch(box)
+    assert server.folders["INBOX"] == {}
+    assert subjects(box) == ["one"]
+
+
 @pytest.mark.parametrize("able", ["", "UIDPLUS"])
 def test_what_is_moved_by_a_copy_is_copied_once(box: Box, able: str) -> None:
     mail, done = {uid: letter(str(uid)) for uid in range(1, 5)}, {}

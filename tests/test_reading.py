@@ -539,6 +539,10 @@ def test_conditions_hold_at_the_prompt_too(inbox: Box, session) -> None:
     assert {"reading", "terminal", "after"} <= set(shown)
     assert "never" not in shown
     assert "endif without if" in shown and "else without if" in shown
+    assert "what is no condition: nothing is obeyed up to endif" in shown
+    done = script(inbox, "d 1", "if", "if s", "x")
+    assert done.stdout.startswith(b"if what? s (sending)") and done.returncode == 0
+    assert len(names(inbox)) == 3, "the end of the input is quit, whatever is open"
 
 
 def test_source_obeys_every_command_of_a_file(inbox: Box, session) -> None:
@@ -601,12 +605,14 @@ def test_r_answers_everybody_and_the_message_counts_as_answered(inbox: Box, sess
 
 def test_capital_r_answers_the_author_only(inbox: Box, session) -> None:
     put(inbox, "e", letter("alice@x", "Re: s", "q", "To: list@x", "Cc: carol@x"))
-    out = session("R 5\nx\n~f 1\n.", "q")
+    put(inbox, "f", letter("x@x", "s", "q", "X-Odd: 1"))
+    out = session("R 5\nx\n~f 1\n~F 6\n~M 6\n.", "q")
     assert "To: alice@x\nSubject: Re: s\n" in out
     answer = sent(inbox)
     assert (answer.values("To"), answer.values("Cc")) == (["alice@x"], [])
     assert answer.values("In-Reply-To") == []
     assert answer.body.startswith(b"x\nFrom: alice@x\nSubject: first\n\nbody one\n")
+    assert b"\nX-Odd: 1\n" in answer.body and b"\n\tX-Odd: 1\n" in answer.body
 
 
 def test_capital_r_answers_the_authors_of_several_at_once(inbox: Box, session) -> None:

@@ -1,7 +1,10 @@
 """The recipes of pymail.toml(5), taken from its text and run with the real programs."""
 
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,7 +61,7 @@ def check(letter: Letter) -> None:
 
 
 def test_each_recipe_stands_in_the_manual_once():
-    assert len(RECIPES) == 7
+    assert len(RECIPES) == 8
 
 
 @pytest.mark.parametrize(("setting", "got"), WAYS)
@@ -110,3 +113,42 @@ def test_bogofilter_marks_mail(machine, got: Way):
     letter = got(machine, line, "Maildir")
     check(letter)
     assert letter.values("X-Bogosity")
+
+
+@contextmanager
+def spamd() -> Iterator[None]:
+    """Answer spamc as spamd does, which is too large for a test: the message comes back marked."""
+    with socket.create_server(("127.0.0.1", 783)) as listener:
+
+        def work() -> None:
+            with suppress(OSError):
+                while True:
+                    there, _ = listener.accept()
+                    with there, there.makefile("rb") as file:
+                        lines = list(iter(file.readline, b"\r\n"))
+                        assert lines[0].startswith(b"PROCESS SPAMC/")
+                        size = next(int(line[15:]) for line in lines if b"ontent-length" in line)
+                        text = b"X-Spam-Status: No\n" + file.read(size)
+                        head = b"SPAMD/1.1 0 EX_OK\r\nContent-length: %d\r\n" % len(text)
+                        there.sendall(head + b"Spam: False ; 0.1 / 5.0\r\n\r\n" + text)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(20)
+
+
+def test_spamc_marks_mail(machine):
+    needs("spamc")
+    line = recipe("filter", "spamc")
+    with spamd():
+        letter = delivered(machine, line, "Maildir")
+        check(letter)
+        assert letter.values("X-Spam-Status") == ["No"]
+        letter.path.unlink()
+        letter = fetched(machine, f"{line}maildir = '~/Maildir'\n", "Maildir")
+        check(letter)
+        assert letter.values("X-Spam-Status") == ["No"]

@@ -179,7 +179,7 @@ def test_systemd_takes_the_units(fresh: Fresh, tmp_path: Path) -> None:
             units.setdefault(name, []).append(line[4:])
         else:
             name = ""
-    assert len(units) == 3
+    assert len(units) == 5
     for path, lines in units.items():
         text = "".join(f"{line}\n" for line in lines)
         fresh.run("sh", "-c", f"mkdir -p /etc/systemd/system; cat > {path}", stdin=text.encode())

@@ -90,7 +90,15 @@ def _idle(spool: Spool, now: int) -> bool:
         # Far ahead but not held: written by a clock that was wrong.
         if due <= now or (due > now + _DAY and due != NEVER):
             return False
-    return not (spool.system and pickup.waiting(spool))
+    return not (spool.system and pickup.waiting(spool)) and not _tended(spool, now)
+
+
+def _tended(spool: Spool, now: int) -> bool:
+    """Say whether there is something to tell of jobs of cron; see folding.py."""
+    try:
+        return os.stat(spool.cron).st_mtime <= now
+    except OSError:
+        return False
 
 
 def _work(spool: Spool, request: Request) -> None:

@@ -12,10 +12,14 @@ import sys
 from pymail import __version__, errors, paths
 from pymail.address import is_safe, mailboxes, specs
 from pymail.envelope import Envelope
-from pymail.errors import DataError, InputError, TempError, TooBigError, UsageError
+from pymail.errors import DataError, InputError, SealedError, TempError, TooBigError, UsageError
 from pymail.message import HEADER_LIMIT, recipients, split
 from pymail.spool import Spool, is_id
 from pymail.stream import Intake
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 USAGE = """\
 usage: sendmail [-itvGm] [-f sender] [-F name] [-N notify] [-R hdrs|full] [-V envid]
@@ -222,15 +226,19 @@ def _choose(found: list[tuple[str, bool]]) -> list[str]:
     return list(once.values())
 
 
-def submit(request: Request) -> str:
-    """Read a message from standard input and queue it; return its id."""
+def submit(request: Request, spool: Spool, read: "Callable[[], bytes]") -> str:
+    """Read a message and queue it; return its id.
+
+    Raise SealedError before anything was read, where nothing can be queued from here.
+    """
     named = _operand_addresses(request.operands)
     if not named and not request.from_header:
         raise UsageError("no recipients: name them on the command line, or use -t")
     intake = Intake(dot=request.dot)
     start = b""
     if request.from_header:
-        start = _read_header(intake)
+        spool.reach()
+        start = _read_header(intake, read)
         for value in recipients(split(start)[0]):
             named += mailboxes(value.decode("utf-8", "surrogateescape"))
         if not named:
@@ -247,12 +255,11 @@ def submit(request: Request) -> str:
         kind="raw" if request.gateway else "",
         notify=[request.notify] * len(chosen),
     )
-    spool = Spool(paths.spool())
     draft = spool.draft(envelope)
     try:
         limit = spool.size_limit()
         draft.write(start)
-        while data := _more(intake):
+        while data := _more(intake, read):
             _refuse_too_big(draft.size + len(data), limit)
             draft.write(data)
         _refuse_too_big(draft.size, limit)
@@ -262,10 +269,10 @@ def submit(request: Request) -> str:
         raise
 
 
-def _more(intake: Intake) -> bytes:
+def _more(intake: Intake, read: "Callable[[], bytes]") -> bytes:
     """Return the next bytes of the message, nothing at its end."""
     while not intake.ended:
-        data = _read()
+        data = read()
         if not data:
             out = intake.finish()
             intake.ended = True
@@ -276,9 +283,9 @@ def _more(intake: Intake) -> bytes:
     return b""
 
 
-def _read_header(intake: Intake) -> bytes:
+def _read_header(intake: Intake, read: "Callable[[], bytes]") -> bytes:
     data = b""
-    while more := _more(intake):
+    while more := _more(intake, read):
         data += more
         if b"\n\n" in data or len(data) >= HEADER_LIMIT:
             break
@@ -286,6 +293,7 @@ def _read_header(intake: Intake) -> bytes:
 
 
 def _read() -> bytes:
+    """Return the next bytes of standard input, nothing at its end."""
     try:
         return os.read(0, _READ)
     except OSError as error:
@@ -363,6 +371,23 @@ def _run_queue(request: Request) -> int:
     return _become("flush", *(["-v"] if request.verbose else []), *request.select)
 
 
+def _accepted(request: Request, args: list[str]) -> str:
+    """Have the message queued, by another where we cannot; return its id."""
+    spool = Spool(paths.spool())
+    if spool.path != paths.SYSTEM_SPOOL:
+        return submit(request, spool, _read)
+    sealed = SealedError(f"cannot queue message: {spool.path} is out of sight")
+    if spool.system:
+        try:
+            return submit(request, spool, _read)
+        except SealedError as error:
+            sealed = error
+    from pymail import inlet  # noqa: PLC0415  (costs the usual path nothing)
+
+    request.delivery = ""  # root's flush does it
+    return inlet.hand_over(args, request.full_name, _read, sealed)
+
+
 def _main() -> int:
     args = sys.argv[1:]
     if not all(arg.isascii() for arg in args):
@@ -382,7 +407,7 @@ def _main() -> int:
             return errors.EX_OK  # the host status of a Sendmail that keeps one
         case "s":
             return _dialogue(request)
-    qid = submit(request)
+    qid = _accepted(request, args)
     if request.verbose:
         _say(f"{qid}: queued\n")
     return _deliver(request, qid)

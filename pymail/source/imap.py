@@ -141,7 +141,7 @@ class Imap:
         commands: list[tuple[str, ...]] = [("UID", "EXPUNGE", s) for s in notation.sets(uids)]
         if "UIDPLUS" not in self._able:
             self._ours.update(uids)
-            self._marked(self._ours)
+            self._marked(self._ours)  # what others mark from here on is lost: there is no way round
             commands = [("EXPUNGE",)]
         for command in commands:
             if not self._exchange.ask(*command):

@@ -20,6 +20,9 @@ GROUP = 64
 
 MANY, MOST_THREADS = 8, 7
 
+WITHIN = ".Cron"
+"""A folder that lies within a Maildir (Maildir++), and is made with it."""
+
 
 def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
     """Deliver into the Maildirs named by the deliveries' `argument`."""
@@ -182,6 +185,9 @@ def _sync(fds: list[int]) -> dict[int, OSError]:
 def make(path: str) -> None:
     """Make a Maildir, durably: a message in it must not vanish with its directory."""
     made = []
+    above, _, last = path.rstrip("/").rpartition("/")
+    if last == WITHIN and not os.path.isdir(above):
+        make(above)
     for name in ("", "/tmp", "/new", "/cur"):  # noqa: S108
         each = path.rstrip("/") + name
         try:

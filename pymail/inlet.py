@@ -1,0 +1,159 @@
+"""The socket through which mail comes in that its sender cannot write to the spool himself.
+
+A service may see no /var/spool, or see it read-only.  Then sendmail hands its command line and
+what it reads to /run/pymail/submit.  There systemd listens, and starts one process for each
+connection (cli/receive.py), which becomes the user at the other end and does what sendmail would
+have done: nobody can do there what he could not do himself.
+
+    there   length, LF, then that many bytes: -F's name or nothing, and the arguments, each with NUL
+    there   pieces of what sendmail reads: length, LF, that many bytes; a length of 0 ends it
+    back    exit status, blank, queue id or complaint, LF
+
+Without the end nothing is queued: who dies in the middle has sent nothing.
+"""
+
+import _socket  # socket itself costs more than the rest of a submission
+import os
+import struct
+
+from pymail.errors import MailError, SealedError, TempError
+from pymail.paths import INLET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_ARGUMENTS = 1 << 21
+"""Bytes; Linux has no longer command lines."""
+
+_MOST_PIECE = 1 << 16
+_MOST_DIGITS = 8
+_MOST_ANSWER = 1 << 13
+_PATIENCE = 60
+_CREDENTIALS = "3i"
+
+
+class _RefusedError(MailError):
+    """What the other end says, with its status."""
+
+
+def hand_over(
+    args: list[str], name: str | None, read: "Callable[[], bytes]", error: SealedError
+) -> str:
+    """Have a message queued at the other end; return its id, once it is safe.
+
+    Raise `error` where nobody listens, TempError where the other end fails, MailError with what
+    it refuses.
+    """
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    channel.settimeout(_PATIENCE)
+    try:
+        channel.connect(INLET)
+    except OSError as trouble:
+        channel.close()
+        words = f"{error}, and {INLET} cannot be reached ({trouble.strerror or trouble})"
+        raise TempError(words) from None
+    try:
+        return _answered(channel, args, name, read)
+    except OSError as trouble:
+        words = f"cannot queue message: {INLET}: {trouble.strerror or trouble}; try again later"
+        raise TempError(words) from None
+    finally:
+        channel.close()
+
+
+def _answered(
+    channel: "_socket.socket", args: list[str], name: str | None, read: "Callable[[], bytes]"
+) -> str:
+    words = ["" if name is None else f"={name}", *args]
+    block = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+    try:
+        channel.sendall(_piece(block))
+        while data := read():
+            channel.sendall(_piece(data))
+        channel.sendall(_piece(b""))
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it has said why
+    answer = b""
+    while not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
+        data = channel.recv(_MOST_ANSWER)
+        if not data:
+            raise TempError(f"cannot queue message: {INLET} gave no answer; try again later")
+        answer += data
+    status, _, text = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
+    if status == "0":
+        return text
+    refusal = _RefusedError(text)
+    refusal.status = int(status) if status.isdecimal() and len(status) < 4 else TempError.status
+    raise refusal
+
+
+class Caller:
+    """Who has called: the other end of the connection that is descriptor 0.
+
+    uid, gid  the kernel's word for it (SO_PEERCRED)
+    """
+
+    def __init__(self) -> None:
+        """Look at descriptor 0.  TempError where it is no connection."""
+        try:
+            self._channel = _socket.socket(fileno=os.dup(0))
+            self._channel.settimeout(_PATIENCE)
+            size = struct.calcsize(_CREDENTIALS)
+            told = self._channel.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, size)
+        except OSError as error:
+            raise TempError(f"standard input is no connection: {error.strerror}") from None
+        _, self.uid, self.gid = struct.unpack(_CREDENTIALS, told)
+
+    def command(self) -> tuple[str | None, list[str]]:
+        """Return the name and the arguments that sendmail was given."""
+        words = self._piece(MOST_ARGUMENTS).decode("utf-8", "surrogateescape").split("\0")
+        if len(words) < 2:
+            raise TempError("the caller has said nothing")
+        return (words[0][1:] if words[0] else None), words[1:-1]
+
+    def read(self) -> bytes:
+        """Return the next bytes of what sendmail reads, nothing at its end.
+
+        Raise TempError where the caller has gone before that.
+        """
+        return self._piece(_MOST_PIECE)
+
+    def answer(self, status: int, text: str) -> None:
+        """Say what became of it; who does not listen any more has lost nothing."""
+        try:
+            self._channel.sendall(f"{status} {text}\n".encode("utf-8", "replace"))
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+    def _piece(self, most: int) -> bytes:
+        digits = b""
+        while not digits.endswith(b"\n"):
+            digits += self._exactly(1)
+            if len(digits) > _MOST_DIGITS:
+                raise TempError("the caller talks nonsense")
+        size = digits[:-1]
+        if not size.isdigit() or int(size) > most:
+            raise TempError("the caller talks nonsense")
+        return self._exactly(int(size))
+
+    def _exactly(self, size: int) -> bytes:
+        pieces = []
+        while size:
+            try:
+                piece = self._channel.recv(min(size, _MOST_PIECE))
+            except OSError as error:
+                raise TempError(f"the caller is silent: {error.strerror or error}") from None
+            if not piece:
+                raise TempError("the caller has gone")
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+
+def _piece(data: bytes) -> bytes:
+    return b"%d\n%b" % (len(data), data)
