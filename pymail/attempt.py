@@ -24,28 +24,30 @@ class End(NamedTuple):
 
 def status(spool: Spool, qid: str) -> int:
     """Try a message; return the exit status of who has submitted it, and say what is wrong."""
-    ends = _tried(qid)
+    ends, ended = _tried(qid)
     bounced = [end for end in ends if end.status == "bounced"]
     deferred = [end for end in ends if end.status == "deferred"]
     for end in bounced:
         errors.complain("sendmail", f"cannot deliver to {end.recipient}: {end.words}")
     if bounced:
         return errors.EX_UNAVAILABLE
-    if not deferred or _served(spool):
+    if (ends and not deferred) or _served(spool):
         return errors.EX_OK
     if len(deferred) < len(ends):
         words = f"cannot deliver to all: {qid} waits, and nothing starts flush here"
         errors.complain("sendmail", words)
         return errors.EX_OK  # to send it again would double it
     if queued.apply(spool, "delete", [qid], lambda *_: None):
-        return errors.EX_OK  # somebody works on it
+        return errors.EX_OK  # somebody works on it, or has delivered it
+    if not ends:
+        errors.complain("sendmail", f"cannot deliver now: flush ended with status {ended}")
     for end in deferred:
         errors.complain("sendmail", f"cannot deliver to {end.recipient} now: {end.words}")
     return errors.EX_TEMPFAIL
 
 
-def _tried(qid: str) -> list[End]:
-    """Let flush try a message; return what became of each recipient that it tried."""
+def _tried(qid: str) -> tuple[list[End], int]:
+    """Let flush try a message; return what became of each recipient it tried, and its status."""
     # What flush itself has to say is said, and logged where PYMAIL_LOG says.
     done = subprocess.run(
         paths.program("flush", "-v", qid),
@@ -58,7 +60,7 @@ def _tried(qid: str) -> list[End]:
         end = _ENDS.search(line) if f"{qid}: " in line else None
         if end:
             found[end[1]] = End(*end.groups())
-    return list(found.values())
+    return list(found.values()), done.returncode
 
 
 def _served(spool: Spool) -> bool:

@@ -236,8 +236,18 @@ def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
         for target in router.plan(router.qualify(role)):
             outcome = target.outcome
             if outcome is not None and outcome.status != "sent":
-                remedy = "echo 'root: LOGIN' >>/etc/aliases && newaliases"
-                yield Finding(f"mail for {role} {end(target)}", remedy, fatal=True)
+                yield Finding(f"mail for {role} {end(target)}", _place(role, settings), fatal=True)
+
+
+def _place(role: str, settings: Config) -> str:
+    """Return how mail for a role gets a place to go: by an alias, or a better one."""
+    for file in settings.alias_maps:
+        for line in peek.text(file).splitlines():
+            name = line.partition(":")[0].strip().lower()
+            if ":" in line and name in {role, "root"}:
+                return f"correct {name} in {file}, then newaliases; pymail explain {role} shows why"
+    file = shlex.quote(next(iter(settings.alias_maps), "/etc/aliases"))
+    return f"echo 'root: LOGIN' >>{file} && newaliases"
 
 
 def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:

@@ -28,12 +28,15 @@ _ELSEWHERE = "192.0.2.1"
 
 def look(settings: Config, spool: Spool, address: str) -> Iterator[Finding]:
     """Yield what was found; `address` is how others see this machine, "" to find out."""
-    yield _port_25(settings)
     address = address or settings.smtp_bind_address or _outer_address()
-    if not address or not standing.public(address):
-        words = (
-            f"this machine has the private address {address}" if address else "there is no way out"
+    if not address:  # which proves nothing
+        yield Finding(
+            "address", "error", "there is no way out", "connect this machine to a network"
         )
+        return
+    yield _port_25(settings)
+    if not standing.public(address):
+        words = f"this machine has the private address {address}"
         remedy = "pymail doctor --address ADDRESS, as others see it"
         yield Finding("address", "error", words, remedy)
         yield _dynamic(["its own address is not known"], settings)
@@ -52,20 +55,21 @@ def look(settings: Config, spool: Spool, address: str) -> Iterator[Finding]:
 
 
 def _port_25(settings: Config) -> Finding:
-    trouble = "no name server answers"
+    trouble, remedy = "no name server answers", ""
     for domain in WITNESSES:
         try:
             server = hosts.servers(nexthop.parse(domain), settings)[0]
         except hosts.UnresolvedError as error:
             trouble = error.outcome.words
+            remedy = remedy or "see to it that name servers answer: /etc/resolv.conf names them"
             continue
         try:
             call(server.name, server.address, 25, settings.smtp_bind_address, CONNECT_TIME).close()
         except LostError as error:
             trouble = str(error)
+            remedy = "ask the provider to open port 25 outwards, or send through a relay"
             continue
         return Finding("port 25", "ok", f"{server.name} answers")
-    remedy = "ask the provider to open port 25 outwards, or send through a relay"
     return Finding("port 25", "error", trouble, remedy)
 
 

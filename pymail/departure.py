@@ -108,7 +108,7 @@ class Departures:
     def _hop(self, hop: NextHop, sender: str, user: Identity | None) -> Hop:
         login, who = None, ""
         try:
-            if self._config.smtp_sasl_auth_enable and self._config.smtp_sasl_password_maps:
+            if self._logins.any:
                 login = self._logins.find(hop, sender)
         except MailError as error:
             who = f"login unknown: {error}"

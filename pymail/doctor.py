@@ -36,7 +36,10 @@ def examine(spool: Spool, now: int, address: str = "") -> Iterator[Finding]:
 
 def of_relay(hop: nexthop.NextHop, settings: Config) -> Finding:
     """Look whether a relay takes us, with the login that there is."""
-    known = dict(login.known(settings))
+    try:
+        known = dict(login.known(settings))
+    except MailError as error:
+        return Finding("relay", "error", str(error))  # it says what to do
     try:
         if hop.shown in known:
             login.prove(hop)

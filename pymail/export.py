@@ -7,10 +7,12 @@ beside it, read as texthash:, which needs no postmap.
 import os
 from collections.abc import Iterator
 
-from pymail import configfile, durable
+from pymail import configfile, durable, nexthop
 from pymail.config import SETTINGS, Config
 from pymail.errors import TempError, UsageError
 from pymail.importer.maincf import rows
+from pymail.importer.nullclient import SUBMISSIONS
+from pymail.nexthop import NextHop
 from pymail.secret import SETTING
 from pymail.settings import Table, Value
 
@@ -56,19 +58,35 @@ def postfix(config: Config, folder: str) -> Iterator[str]:
                 yield f"not carried over: {name}: {OURS[name]}"
             else:
                 lines += _lines(name, vars(config)[name], folder)
-        lines += _ours(config)
+        relays = _relays(config)
+        wrapped = [hop for hop in relays if hop.port == SUBMISSIONS]
+        if wrapped and config.source("smtp_tls_wrappermode") == "default":
+            lines += ["smtp_tls_wrappermode = yes"] * (wrapped == relays)
+            for hop in wrapped if wrapped != relays else ():
+                yield (
+                    f"not carried over: TLS from the first byte at {hop.shown}: a transport of its"
+                    " own in master.cf does that, with -o smtp_tls_wrappermode=yes"
+                )
+        lines += _ours(config, "encrypt" if wrapped == relays != [] else "may")
         durable.replace(f"{folder}/main.cf", "".join(f"{line}\n" for line in lines), 0o644)
     except OSError as error:
         raise TempError(f"cannot write {error.filename or folder}: {error.strerror}") from None
 
 
-def _ours(config: Config) -> Iterator[str]:
-    """Yield what we do without being told."""
+def _relays(config: Config) -> list[NextHop]:
+    """Return the relays that are named, each once."""
+    table = config.sender_dependent_relayhost_maps.rows
+    named = (*config.relayhost, *config.smtp_fallback_relay, *(hop for _, hop in table))
+    return list(dict.fromkeys(nexthop.parse_all(", ".join(named))))
+
+
+def _ours(config: Config, level: str) -> Iterator[str]:
+    """Yield what we do without being told; `level` of TLS where there is no login."""
     yield "inet_interfaces = loopback-only"
     if config.smtp_sasl_password_maps and config.source("smtp_sasl_auth_enable") == "default":
         yield "smtp_sasl_auth_enable = yes"
     if config.source("smtp_tls_security_level") == "default":
-        yield f"smtp_tls_security_level = {'secure' if config.smtp_sasl_password_maps else 'may'}"
+        yield f"smtp_tls_security_level = {'secure' if config.smtp_sasl_password_maps else level}"
     if config.source("smtp_tls_CAfile") == "default":
         yield "smtp_tls_CApath = /etc/ssl/certs"
     if config.source("alias_maps") == "default":

@@ -11,6 +11,7 @@ MARK = "by pymail setup"
 """Stands in each file that is ours to remove."""
 
 PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail")
+_LONGEST = 126
 _FACES = {"mailx": "mail", "pymail": "admin"}
 
 
@@ -19,13 +20,13 @@ def text(program: str) -> str:
     beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     # Where packages are in several places, only site knows all of them.
     found = os.path.isdir(f"{beside}/dns") and os.path.isdir(f"{beside}/click")
-    return script(program, f"{sys.executable} -I{'S' if found else ''}", beside)
+    return script(program, sys.executable, f"-I{'S' if found else ''}", beside)
 
 
-def script(program: str, python: str, place: str) -> str:
+def script(program: str, python: str, flags: str, place: str) -> str:
     """Return the script that is a program: `python` runs it, pymail lies in `place`."""
     lines = (
-        f"#!{python}",
+        *_start(python, flags),
         f"# {program} of pymail, written {MARK}.",
         "import sys",
         "",
@@ -36,3 +37,12 @@ def script(program: str, python: str, place: str) -> str:
         "leave(main())",
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _start(python: str, flags: str) -> list[str]:
+    """Return the first lines: the kernel takes no blank in the path, and no long line."""
+    first = f"#!{python} {flags}"
+    if len(first) <= _LONGEST and len(python.split()) == 1:
+        return [first]
+    # For Python, what is for the shell is a string.
+    return ["#!/bin/sh", f'\'\'\'exec\' "{python}" {flags} "$0" "$@"', "' '''"]

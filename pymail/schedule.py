@@ -1,13 +1,13 @@
 """What starts flush again and again: a line of cron's, or a timer of systemd's."""
 
 import os
-import pwd
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from pymail import peek
+from pymail import paths, peek
+from pymail.users import user_of
 
 _TIMERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system")
 _TABLES = ("/etc/crontab", "/var/spool/cron/crontabs/root", "/var/spool/cron/root")
@@ -27,12 +27,13 @@ def by_systemd() -> bool:
 
 def serves_user() -> bool:
     """Say whether something starts the flush of the user who asks."""
-    own = pwd.getpwuid(os.getuid())
-    timers = _timed(f"{own.pw_dir}/.config/systemd/user")
+    uid = os.getuid()  # a container's may have no passwd entry
+    timers = _timed(f"{paths.home(uid)}/.config/systemd/user")
     if any(_starts(text) for text in timers) or _starts(_own_table()):
         return True
+    own = user_of(uid).name
     # A line for this user among the system's: * * * * * alice flush
-    return any(own.pw_name in line.split() for text in _for_all() for line in _starts(text))
+    return any(own in line.split() for text in _for_all() for line in _starts(text))
 
 
 def remedy_for_system() -> str:

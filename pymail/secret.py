@@ -64,18 +64,22 @@ class Logins:
         self._map: Map | None = None
         self._found: dict[tuple[str, str], Login | None] = {}
 
+    @property
+    def any(self) -> bool:
+        """Say whether there can be a login for anybody."""
+        config = self._config
+        named = bool(config.smtp_sasl_password_maps)
+        return config.smtp_sasl_auth_enable and (named or os.path.exists(MOUNTED))
+
     def at(self, argument: str, sender: str) -> tuple[tuple[str, Login], ...]:
         """Return the next hops of a list that have a login for us, each with it.
 
         The relays that mail falls back to are among them.  ConfigError names a file that
         cannot be used.
         """
-        config = self._config
-        if not config.smtp_sasl_auth_enable:
+        if not self.any:
             return ()
-        if not config.smtp_sasl_password_maps and not os.path.exists(MOUNTED):
-            return ()
-        fallback = ", ".join(config.smtp_fallback_relay)
+        fallback = ", ".join(self._config.smtp_fallback_relay)
         hops = (*nexthop.parse_all(argument), *nexthop.parse_all(fallback))
         found = ((hop.shown, self.find(hop, sender)) for hop in hops)
         return tuple((shown, login) for shown, login in found if login)

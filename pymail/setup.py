@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pymail import config, configfile, launcher, paths, peek, units
 from pymail.errors import PermError, TempError, UsageError
+from pymail.launcher import MARK
 from pymail.spool import Spool
 from pymail.step import Account, Alternative, Directories, File, Folder, Link, Step, TableLine, Unit
 
@@ -23,6 +24,7 @@ PACKAGED = "/usr/lib/python3/dist-packages"
 
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
+_STARTERS = ("cron", "systemd")
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
 
 
@@ -31,14 +33,35 @@ def plan(start: str) -> list[Step]:
 
     UsageError where flush cannot be started that way.
     """
+    if os.getuid() == 0 and _is_packaged():
+        return _packaged(start)
+    start = start or _starter()
+    if start == "cron" and os.getuid() == 0 and not os.path.isdir(_CRON):
+        raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
+    if start == "cron" and os.getuid() != 0 and not shutil.which("crontab"):
+        raise UsageError("cannot use cron: there is no crontab; install cron")
+    if start == "systemd" and not shutil.which("systemctl"):
+        raise UsageError("cannot use systemd: there is no systemctl; use --start cron")
     if os.getuid() != 0:
-        return _user(start or _starter())
+        return _user((start,))
     here = os.path.dirname(os.path.abspath(__file__))
     for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
         _trust(place)
-    if os.path.dirname(here) == PACKAGED:
-        return _packaged(start)
-    return _system(start or _starter())
+    return _system((start,))
+
+
+def done() -> list[Step]:
+    """Return the steps that any plan may have done, to be taken back."""
+    if os.getuid() != 0:
+        return _user(_STARTERS)
+    if _is_packaged():
+        return [*_places(paths.SYSTEM_SPOOL), *_watch(paths.SYSTEM_SPOOL)]
+    return _system(_STARTERS)
+
+
+def _is_packaged() -> bool:
+    """Say whether this is what Debian's package has installed."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == PACKAGED
 
 
 def todo(steps: Sequence[Step]) -> Iterator[str]:
@@ -117,12 +140,28 @@ def _trust(place: str) -> None:
 
 
 def _starter() -> str:
+    """Return what starts flush: what an earlier setup has chosen, else what this machine has."""
+    spool, home = paths.SYSTEM_SPOOL, paths.home(os.getuid())
+    for start in _STARTERS:
+        if os.getuid() == 0:
+            steps = _started(start, f"{PLACE}/flush", spool)
+        else:
+            steps = _started_for_user(start, home, _flush_of(home))
+        if any(map(_is_there, steps)):
+            return start
     if os.path.isdir("/run/systemd/system"):
         return "systemd"
-    return "cron" if os.path.isdir(_CRON) or shutil.which("crontab") else "none"
+    cron = os.path.isdir(_CRON) if os.getuid() == 0 else shutil.which("crontab")
+    return "cron" if cron else "none"
 
 
-def _system(start: str) -> list[Step]:
+def _is_there(step: Step) -> bool:
+    if isinstance(step, TableLine):
+        return not any(step.todo())
+    return isinstance(step, File) and MARK in peek.text(step.path)
+
+
+def _system(starters: Sequence[str]) -> list[Step]:
     spool = paths.SYSTEM_SPOOL
     # The package's places are not ours to take back.
     steps: list[Step] = [] if os.path.isdir(f"{PACKAGED}/pymail") else _places(spool)
@@ -145,7 +184,7 @@ def _system(start: str) -> list[Step]:
         steps.append(Alternative("mailx", mail))
     else:
         steps += [Link(link, target) for link, target in mail]
-    return steps + _started(start, f"{PLACE}/flush", spool)
+    return steps + [step for start in starters for step in _started(start, f"{PLACE}/flush", spool)]
 
 
 def _packaged(start: str) -> list[Step]:
@@ -153,8 +192,7 @@ def _packaged(start: str) -> list[Step]:
     if start:
         raise UsageError(f"cannot start flush by {start}: the package has a timer, and cron's line")
     spool = paths.SYSTEM_SPOOL
-    steps: list[Step] = [*_places(spool)]
-    return [*steps, *_watch(spool)] if _starter() == "systemd" else steps
+    return [*_places(spool), *(_watch(spool) if os.path.isdir("/run/systemd/system") else ())]
 
 
 def _places(spool: str) -> list[Step]:
@@ -171,8 +209,6 @@ def _alternative(name: str) -> bool:
 
 def _started(start: str, flush: str, spool: str) -> list[Step]:
     if start == "cron":
-        if not os.path.isdir(_CRON):
-            raise UsageError(f"cannot use cron: there is no {_CRON}; install cron")
         return [File(f"{_CRON}/pymail", units.table(flush))]
     if start == "systemd":
         return [
@@ -207,27 +243,33 @@ def _uids() -> list[int]:
     return sorted({entry.pw_uid for entry in pwd.getpwall()} - {0})
 
 
-def _user(start: str) -> list[Step]:
-    home = pwd.getpwuid(os.getuid()).pw_dir
+def _user(starters: Sequence[str]) -> list[Step]:
+    home = paths.home(os.getuid())
     programs = os.path.dirname(os.path.abspath(sys.argv[0]))
     steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
-    place = f"{home}/.local/lib/pymail"
+    flush = _flush_of(home)
+    place = os.path.dirname(flush)
+    steps.append(Folder(place, 0o755))
     steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     if programs != f"{home}/.local/bin":
         steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]
-    flush = f"{place}/flush"
+    return steps + [step for start in starters for step in _started_for_user(start, home, flush)]
+
+
+def _flush_of(home: str) -> str:
+    return f"{home}/.local/lib/pymail/flush"
+
+
+def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
     if start == "cron":
-        if not shutil.which("crontab"):
-            raise UsageError("cannot use cron: there is no crontab; install cron")
-        return [*steps, TableLine(f"* * * * * {flush}")]
+        return [TableLine(f"* * * * * {flush}")]
     if start == "systemd":
         folder = f"{home}/.config/systemd/user"
         return [
-            *steps,
             File(f"{folder}/{units.SERVICE}", units.service(flush)),
             File(f"{folder}/{units.TIMER}", units.timer()),
             File(f"{folder}/{units.PATH}", units.path([f"{paths.spool()}/queue"])),
             Unit(units.TIMER, user=True),
             Unit(units.PATH, user=True),
         ]
-    return steps
+    return []

@@ -28,7 +28,7 @@ class Step(Protocol):
         ...
 
     def do(self) -> None:
-        """Do it.  OSError, TempError."""
+        """Do it, where there is something to do.  OSError, TempError."""
         ...
 
     def undo(self) -> Iterator[str]:
@@ -117,7 +117,7 @@ class File(NamedTuple):
     def do(self) -> None:
         """Do it."""
         if os.path.lexists(self.path) and MARK not in peek.text(self.path):
-            os.rename(self.path, f"{self.path}{ASIDE}")
+            put_aside(self.path)
         durable.replace(self.path, self.text, self.mode)
 
     def undo(self) -> Iterator[str]:
@@ -144,13 +144,11 @@ class Link(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        if self._ours():
-            return
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         if self._packaged():
             run("dpkg-divert", *self._diversion(), "--rename", "--add", self.path)
         if os.path.lexists(self.path):  # dpkg-divert moves no link that leads nowhere
-            os.rename(self.path, f"{self.path}{ASIDE}")
+            put_aside(self.path)
         os.symlink(self.target, self.path)
 
     def undo(self) -> Iterator[str]:
@@ -229,11 +227,10 @@ class Account(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        if not self._there():
-            run(
-                "useradd", "--system", "--user-group", "--no-create-home",
-                "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
-            )  # fmt: skip
+        run(
+            "useradd", "--system", "--user-group", "--no-create-home",
+            "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
+        )  # fmt: skip
 
     def undo(self) -> Iterator[str]:
         """Leave it: files may be its own, and its number must not become another's."""
@@ -249,31 +246,37 @@ class Account(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A unit of systemd that is enabled and started; `user` says whose."""
+    """A unit of systemd that is enabled and, where systemd runs, started; `user` says whose."""
 
     name: str
     user: bool = False
 
     def todo(self) -> Iterator[str]:
         """Yield as Step."""
-        if self._ask("is-enabled") or self._ask("is-active"):
-            yield f"systemctl {'--user ' * self.user}enable --now {self.name}"
+        if self._ask("is-enabled") or (_booted() and self._ask("is-active")):
+            yield f"systemctl {' '.join(self._words('enable'))}"
 
     def do(self) -> None:
         """Do it."""
-        run("systemctl", *self._whose(), "daemon-reload")
-        run("systemctl", *self._whose(), "enable", "--now", self.name)
+        if _booted():
+            run("systemctl", *self._whose(), "daemon-reload")
+        run("systemctl", *self._words("enable"))
 
     def undo(self) -> Iterator[str]:
         """Stop it."""
         if not self._ask("is-enabled"):
-            run("systemctl", *self._whose(), "disable", "--now", self.name)
+            run("systemctl", *self._words("disable"))
             yield f"stopped {self.name}"
+
+    def _words(self, verb: str) -> list[str]:
+        return [*self._whose(), verb, *["--now"] * _booted(), self.name]
 
     def _whose(self) -> list[str]:
         return ["--user"] * self.user
 
     def _ask(self, question: str) -> int:
+        if not shutil.which("systemctl"):
+            return 1
         command = ["systemctl", *self._whose(), question, self.name]
         return subprocess.run(
             command, capture_output=True, timeout=_PATIENCE, check=False
@@ -292,9 +295,7 @@ class TableLine(NamedTuple):
 
     def do(self) -> None:
         """Do it."""
-        lines = self._lines()
-        if self.line not in lines:
-            self._write([*lines, self.line])
+        self._write([*self._lines(), self.line])
 
     def undo(self) -> Iterator[str]:
         """Remove it."""
@@ -304,23 +305,55 @@ class TableLine(NamedTuple):
             yield f"removed from the crontab: {self.line}"
 
     def _lines(self) -> list[str]:
+        """Return the lines that are there.  TempError: what cannot be read is not replaced."""
+        if not shutil.which("crontab"):
+            return []
         done = subprocess.run(
-            ["crontab", "-l"], capture_output=True, timeout=_PATIENCE, check=False, text=True
+            ["crontab", "-l"],
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
         )
-        return done.stdout.splitlines() if done.returncode == 0 else []
+        words = printable(" ".join(done.stderr.decode("utf-8", "replace").split()))
+        if done.returncode == 0:
+            text = done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+            return text.split("\n") if text else []
+        if "no crontab" not in words:
+            raise TempError(f"cannot read the crontab: {words}")
+        return []
 
     def _write(self, lines: list[str]) -> None:
         run("crontab", "-", text="".join(f"{line}\n" for line in lines))
+
+
+def _booted() -> bool:
+    """Say whether systemd runs; where an image is made, it does not."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def put_aside(path: str) -> None:
+    """Put a file aside.  TempError where that is there which was put aside before."""
+    aside = f"{path}{ASIDE}"
+    if os.path.lexists(aside):
+        raise TempError(f"cannot put {path} aside: {aside} is there; remove one of them")
+    os.rename(path, aside)
 
 
 def run(*command: str, text: str = "") -> None:
     """Run a program of the system.  TempError with what it says where it fails."""
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            command,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=_PATIENCE,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TempError(f"cannot run {command[0]}: {printable(str(error))}") from None
     if done.returncode:
-        words = " ".join(printable(done.stderr or done.stdout).split())
+        words = printable(" ".join((done.stderr or done.stdout).split()))
         raise TempError(f"{' '.join(command)}: {words}")

@@ -212,10 +212,18 @@ def test_mail_for_root_needs_a_place(sound: Machine) -> None:
     assert status == 78
     assert "error: mail for root waits 4.3.5 (mail for root has no place" in text
     assert "mail for postmaster waits" in text
-    sound.config("root_user = 'alice'\n")
+    remedy = "echo 'root: LOGIN' >>/etc/aliases && newaliases"
+    assert remedy in text
+    subprocess.run(["sh", "-c", remedy.replace("LOGIN", "alice").split(" &&")[0]], check=True)
     assert findings(sound)[0] == 0
     ALIASES.write_text("root: nosuch\n")
-    assert "mail for root bounced 5.1.1" in findings(sound)[1]
+    text = findings(sound)[1]
+    assert "mail for root bounced 5.1.1" in text
+    # Another line for root would only be a second one.
+    assert "correct root in /etc/aliases, then newaliases; pymail explain root shows why" in text
+    ALIASES.write_text("")
+    sound.config("root_user = 'alice'\n")
+    assert findings(sound)[0] == 0
 
 
 def test_passwords_that_others_can_read_are_told(sound: Machine) -> None:

@@ -86,6 +86,15 @@ def test_odi_fails_where_nobody_would_try_again(box: Box) -> None:
     assert box.queue() == []
 
 
+def test_odi_fails_where_flush_does(box: Box) -> None:
+    done = submit(box, "-t", PYMAIL_RELAYHOTS="[127.0.0.1]:25")
+    assert done.returncode == 75
+    first, second = done.stderr.decode().splitlines()
+    assert "PYMAIL_RELAYHOTS of the environment: unknown setting" in first
+    assert second == "sendmail: cannot deliver now: flush ended with status 78"
+    assert box.queue() == []
+
+
 def test_odi_leaves_it_to_flush_where_something_starts_that(box: Box) -> None:
     table = Path("/etc/cron.d/pymail-test")
     if os.getuid() != 0:
@@ -123,39 +132,81 @@ def test_odi_does_not_take_back_what_others_have_got(box: Box) -> None:
     assert [each["address"] for each in json.loads(line)["recipients"]] == ["joe@example.org"]
 
 
-def test_one_variable_and_a_secret_file_do_on_a_read_only_root(
-    machine: Machine, tmp_path: Path
-) -> None:
+CONTAINER = """
+mount -t tmpfs none /run && mkdir /run/secrets && printf 'me:pass word\\r\\n' > /run/secrets/pymail
+chmod 444 /run/secrets/pymail; cp "$1" /run/ca.pem; chmod 444 /run/ca.pem
+mount -t tmpfs -o mode=1777 none /mnt
+mount -o remount,bind,ro / 2>/dev/null
+mount --bind /etc /etc; mount -o remount,bind,ro /etc
+shift
+exec setpriv --reuid=12345 --regid=12345 --clear-groups sh -c '
+    python=$1 bin=$2; shift 2
+    for command; do
+        eval "set -- $command"
+        program=$1; shift
+        "$python" -I "$bin/$program" "$@" 2>&1 </mnt/letter; echo "status $?"
+    done' sh "$@"
+"""
+
+
+@pytest.fixture
+def container(machine: Machine, tmp_path: Path) -> "Container":
     del machine
-    authority = Authority(tmp_path)
-    tls = authority.context("good", "127.0.0.1")
-    script = """
-    mount -t tmpfs none /run && mkdir /run/secrets && printf 'me:pass word\\n' > /run/secrets/pymail
-    chmod 444 /run/secrets/pymail; cp "$1" /run/ca.pem; chmod 444 /run/ca.pem
-    mount -t tmpfs -o mode=1777 none /mnt
-    mount -o remount,bind,ro / 2>/dev/null
-    mount --bind /etc /etc; mount -o remount,bind,ro /etc
-    shift
-    exec setpriv --reuid=12345 --regid=12345 --clear-groups "$@"
-    """
-    with relay(tls, users={"me": "pass word"}) as server:
+    return Container(Authority(tmp_path))
+
+
+class Container:
+    """Nothing but a place for the spool can be written to, and nobody is in /etc/passwd."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+
+    def run(self, hop: str, *commands: str) -> list[str]:
+        """Run commands in one container; return what they print, and "status N" behind each."""
+        script = CONTAINER.replace(
+            "shift\n", f"printf '%s' '{LETTER.decode()}' >/mnt/letter; shift\n", 1
+        )
         env = {
             "PATH": PATH,
-            "PYMAIL_RELAYHOST": server.hop,
+            "PYMAIL_RELAYHOST": hop,
             "PYMAIL_SMTP_TLS_CAFILE": "/run/ca.pem",
             "PYMAIL_SPOOL": "/mnt/spool",
         }
         done = subprocess.run(
             [
-                *("unshare", "-m", "sh", "-c", script, "sh", str(authority.file)),
-                *(sys.executable, "-I", str(BIN / "sendmail"), "-odi", "-t"),
+                *("unshare", "-m", "sh", "-c", script, "sh", str(self.authority.file)),
+                *(sys.executable, str(BIN), *commands),
             ],
-            input=LETTER,
             capture_output=True,
             env=measured(env),
             timeout=60,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (0, b"")
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode().splitlines()
+
+
+def test_one_variable_and_a_secret_file_do_on_a_read_only_root(container: Container) -> None:
+    tls = container.authority.context("good", "127.0.0.1")
+    with relay(tls, users={"me": "pass word"}) as server:
+        assert container.run(server.hop, "sendmail -odi -t") == ["status 0"]
     (letter,) = server.taken
     assert (letter.user, letter.recipients) == ("me", ["joe@example.org"])
+
+
+def test_a_user_without_a_name_is_told_that_nobody_would_try_again(container: Container) -> None:
+    hop = f"[127.0.0.1]:{free_port()}"
+    words, *rest = container.run(hop, "sendmail -odi -t", "mailq")
+    assert words.startswith("sendmail: cannot deliver to joe@example.org now: connect to 127.0.0.1")
+    assert rest == ["status 75", "Mail queue is empty", "status 0"]
+
+
+def test_a_container_can_be_asked_what_it_would_do(container: Container) -> None:
+    hop = f"[127.0.0.1]:{free_port()}"
+    said = container.run(hop, "pymail explain joe@example.org", "pymail check", "pymail doctor")
+    explained, checked = said[: said.index("status 0")], said[said.index("status 0") + 1 :]
+    (way,) = (line.strip() for line in explained if "login" in line)
+    assert way.startswith(f"{hop}: login me (/run/secrets/pymail); always TLS, with a certificate")
+    assert not [line for line in said if "Traceback" in line]
+    assert sum("nothing starts flush" in line for line in checked) == 2
+    assert [line for line in checked if line.startswith("status")] == ["status 78"] * 2

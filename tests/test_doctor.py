@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from authority import Authority
+from harness import PATH, argv, measured
 from hypothesis import given
 from hypothesis import strategies as st
 from internet import RESOLVER, hosts
@@ -98,7 +99,7 @@ def test_a_machine_with_every_record_right_is_green(machine: Machine, dns) -> No
 @pytest.mark.parametrize(
     ("zone", "old", "new", "part", "text", "remedy"),
     [
-        ("gmail.com", "mx A", "other A", "port 25", "Name service error", "relay"),
+        ("gmail.com", "mx A", "other A", "port 25", "Name service error", "resolv"),
         ("box.test", f"mail A {ADDRESS}", "mail A 192.0.2.9", "hello", "which is not", "IN A"),
         (
             "93.in-addr.arpa",
@@ -209,6 +210,31 @@ def test_a_private_address_proves_nothing(machine: Machine, dns) -> None:
     assert status == 78
     assert [each["part"] for each in found] == ["port 25", "address", "dynamic address"]
     assert "--address" in found[1]["remedy"]
+
+
+def test_a_machine_without_a_network_is_told_that_and_nothing_else(machine: Machine) -> None:
+    machine.config("default_transport = 'smtp'\n")
+    done = subprocess.run(
+        ["unshare", "-n", *argv("pymail", "doctor", "--json")],
+        capture_output=True,
+        env=measured({"PATH": PATH, "HOME": "/root"}),
+        check=False,
+    )
+    assert done.returncode == 78
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    (finding,) = [each for each in found if each["part"] != "local"]
+    assert (finding["part"], finding["text"]) == ("address", "there is no way out")
+    assert finding["remedy"] == "connect this machine to a network"
+
+
+def test_a_login_that_cannot_be_used_is_a_finding(machine: Machine) -> None:
+    secrets = CONFIG.parent / "saslpass"
+    machine.config(f"relayhost = '[127.0.0.1]:25'\nsmtp_sasl_password_maps = '{secrets}'\n")
+    secrets.write_text("[127.0.0.1]:25 me:secret\n")
+    secrets.chmod(0o644)
+    status, (finding,) = findings(machine)
+    assert (status, finding["level"]) == (78, "error")
+    assert finding["text"].endswith("others may read it: chmod 600")
 
 
 def test_a_relay_is_asked_as_cron_would(machine: Machine, tmp_path) -> None:

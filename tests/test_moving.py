@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from authority import Authority
 from harness import Box, needs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,6 +275,101 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     assert "maps = hash" not in told.replace("_maps = hash", "")
 
 
+MASTER = """\
+# service type  private unpriv  chroot  wakeup  maxproc command + args
+smtp      inet  n       -       y       -       -       smtpd -o smtp_helo_name=wrong.example
+smtp      unix  -       -       y       -       -       smtp
+  -o smtp_helo_name=out.example
+# between
+  -o { smtp_connect_timeout = 7s }
+relay     unix  -       -       y       -       -       smtp -o syslog_name=postfix/$service_name
+slow      unix  -       -       y       -       1       smtp
+        -o syslog_name=postfix-slow -o smtp_destination_concurrency_limit=1
+drop      unix  -       n       n       -       -       pipe
+  flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
+"""
+
+
+def test_what_master_cf_sets_for_the_programs_that_deliver_moves(box: Box) -> None:
+    settings, words = moved(
+        box,
+        "postfix",
+        (
+            "myhostname = box.example\nsmtp_helo_name = in.example\nmailbox_transport = drop\n"
+            "default_transport = slow\ntransport_maps = hash:{here}/transport\n"
+        ),
+        (
+            "transport",
+            "a.example slow:[b.example]:26\nc.example relay:[d.example]\n. :[e.example]\n",
+        ),
+        ("master.cf", MASTER),
+    )
+    assert settings["smtp_helo_name"] == "out.example"
+    assert settings["smtp_connect_timeout"] == "7s"
+    assert settings["default_transport"] == "smtp"
+    assert settings["transport_maps"] == {
+        "a.example": "smtp:[b.example]:26",
+        "c.example": "relay:[d.example]",
+        ".": ":[e.example]",
+    }
+    told = [word for word in words if "master.cf" in word or "drop" in word]
+    first, second = (word.removeprefix("# not carried over: ") for word in told)
+    assert first.startswith('line 3: mailbox_transport = drop: "drop" is not a transport: one of')
+    assert second == (
+        "master.cf: slow: smtp_destination_concurrency_limit = 1: one value holds for all of smtp"
+    )
+
+
+STATIC = """\
+# as providers of mail for programs tell their customers
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = static:apikey:{secret}
+smtp_sasl_security_options = noanonymous
+smtp_tls_security_level = encrypt
+smtp_tls_CAfile = {ca}
+sender_canonical_maps = static:me@isp.example
+transport_maps = static:{{relay:{hop}}}
+mydestination = localhost
+myorigin = localhost
+domain = 127.0.0.1
+relayhost = [$domain]:{port}
+"""
+
+
+def test_one_login_for_every_server_moves(box: Box, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with relay(authority.context("good", "127.0.0.1"), users={"apikey": "SG.secret"}) as server:
+        port = server.hop.rpartition(":")[2]
+        file = box.home / "main.cf"
+        file.write_text(
+            STATIC.format(secret="SG.secret", ca=authority.file, hop=server.hop, port=port)
+        )
+        printed = box.run("pymail", "import", "postfix", str(file))
+        assert f"# login at {server.hop} as apikey".encode() in printed.stdout
+        assert b"for all write a file regexp:/PATH" in printed.stdout
+        done = box.run("pymail", "import", "--write", "postfix", str(file))
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"SG.secret" not in printed.stdout + done.stdout
+        box.run("sendmail", "joe@else.example", stdin=b"Subject: x\n\ntext\n")
+        box.run("flush")
+    (letter,) = server.taken
+    assert (letter.user, letter.sender) == ("apikey", "me@isp.example")
+
+
+def test_a_static_table_that_cannot_be_one_of_ours_is_told_without_its_secret() -> None:
+    text = "smtp_sasl_password_maps = static:me:secret\n"
+    (line,) = postfix.read(text, NOWHERE).lost
+    assert line == (
+        "line 1: smtp_sasl_password_maps: static: is for every server: name one in relayhost"
+    )
+    text += "relayhost = [smtp.$mydomain]\nsender_dependent_relayhost_maps = static:[x.example]\n"
+    found = postfix.read(text, NOWHERE)
+    assert not found.logins
+    assert "write a name without $" in found.lost[1]
+    assert "name the keys" in found.lost[0]
+    assert "secret" not in "".join(found.lost)
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -285,9 +381,13 @@ def test_tables_move_with_their_rows(box: Box) -> None:
     ],
 )
 def test_what_has_no_end_or_sense_is_told(value: str, words: str) -> None:
-    found = postfix.read(f"x = {value}\nsmtp_helo_name = $x\n", NOWHERE)
+    found = postfix.read(
+        f"x = {value}\nsmtp_helo_name = $x\nd = +\nrecipient_delimiter = $d\n", NOWHERE
+    )
     assert "smtp_helo_name" not in found.settings
     assert words in "\n".join(found.lost)
+    # It spoils nothing that comes after it.
+    assert found.settings["recipient_delimiter"] == "+"
 
 
 def test_a_written_import_delivers(box: Box) -> None:
@@ -410,6 +510,11 @@ def test_msmtp_moves_with_its_accounts_and_aliases(box: Box) -> None:
             "SHA-256 only SMTP eval echo x aliases /nowhere: cannot be read",
         ),
         ("account a\nport 25\n", {}, "no account with a host"),
+        (
+            "defaults\ntls\ton\n\naccount \t a\nhost\th.example\nport  587 \naccount default: a\n",
+            {"relayhost": ["[h.example]:587"], "smtp_tls_security_level": "secure"},
+            "",
+        ),
     ],
 )
 def test_what_msmtprc_says_otherwise(text: str, expected: dict, words: str) -> None:
@@ -454,6 +559,18 @@ def test_ssmtp_moves_with_revaliases(box: Box) -> None:
     assert (folder / "saslpass").read_text() == "[smtp.isp.example]:465 me:a:b=c\n"
     assert "root: admin@isp.example" in (folder / "aliases-ssmtp").read_text()
     assert "not carried over: debug = YES: pymail has no such setting" in done.stdout.decode()
+
+
+def test_what_stands_behind_a_value_of_ssmtp_is_a_comment() -> None:
+    text = (
+        "mailhub=smtp.isp.example:587 # theirs\nUseSTARTTLS=YES# yes\nhostname=box.example # box\n"
+        "root=admin@isp.example # me\nAuthUser=me # me\nAuthPass=a#b\n"
+    )
+    found = ssmtp.read(text, NOWHERE)
+    assert found.settings["relayhost"] == ["[smtp.isp.example]:587"]
+    assert found.settings["myhostname"] == "box.example"
+    assert found.logins == {"[smtp.isp.example]:587": "me:a#b"}
+    assert found.aliases == {"root": "admin@isp.example"}
 
 
 def test_mail_of_a_machine_with_ssmtp_goes_on_to_its_hub(box: Box) -> None:
@@ -636,6 +753,13 @@ def test_esmtp_moves_with_its_identities() -> None:
         "identity x@y.example: it has no hostname",
         "certificate_passphrase: pymail has no such setting",
     ]
+    text = (
+        "identity a@b\nhostname h.example\nidentity c@d\nhostname g.example\nhelo x\nmda deliver\n"
+    )
+    assert esmtp.read(text, NOWHERE).settings["mailbox_command"] == "deliver"
+    assert esmtp.read(text, NOWHERE).settings["relayhost"] == ["[h.example]:587"]
+    (line,) = esmtp.read(text, NOWHERE).lost
+    assert line == "identity c@d: helo: it holds for the default identity only"
     plain = esmtp.read("identity a@b\nhostname h.example\nstarttls enabled\n", NOWHERE)
     assert plain.settings == {
         "relayhost": ["[h.example]:587"],
@@ -755,7 +879,11 @@ def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> 
     back = postfix.read(
         (folder / "main.cf").read_text(),
         NOWHERE._replace(
-            read=lambda path: Path(path.replace("/etc/postfix", str(folder))).read_text()
+            read=lambda path: (
+                Path(path.replace("/etc/postfix", str(folder))).read_text()
+                if path.startswith("/")
+                else None  # master.cf
+            )
         ),
     )
     assert back.logins == {"[smtp.isp.example]:587": "me:pass word"}
@@ -765,6 +893,46 @@ def test_postfix_takes_what_is_exported_and_it_comes_back_the_same(box: Box) -> 
     assert back.settings["sender_canonical_maps"] == [f"regexp:{box.home}/canonical"]
     assert back.settings["smtp_generic_maps"]["root@box"] == "r@isp.example"
     assert back.settings["smtp_tls_security_level"] == "secure"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrapped", "level", "words"),
+    [
+        ("relayhost = '[smtp.isp.example]:465'\n", "yes", "encrypt", ""),
+        (
+            (
+                "relayhost = '[smtp.isp.example]:465'\n"
+                "[smtp_sasl_password_maps]\n'[smtp.isp.example]:465' = 'me:secret'\n"
+            ),
+            "yes",
+            "secure",
+            "",
+        ),
+        (
+            "relayhost = ['[smtp.isp.example]:587', '[spare.example]:465']\n",
+            "no",
+            "may",
+            "TLS from the first byte at [spare.example]:465: a transport of its own",
+        ),
+        ("", "no", "may", ""),
+    ],
+)
+def test_postfix_speaks_tls_from_the_first_byte_where_we_did(
+    box: Box, text: str, wrapped: str, level: str, words: str
+) -> None:
+    needs("postconf")
+    box.config(text)
+    box.config_file.chmod(0o600)
+    folder = box.home / "postfix"
+    done = box.run("pymail", "export", "postfix", str(folder))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert words in done.stdout.decode()
+    assert bool(words) == bool(done.stdout)
+    names = ("smtp_tls_wrappermode", "smtp_tls_security_level")
+    asked = subprocess.run(
+        ["postconf", "-c", folder, "-h", *names], capture_output=True, check=True, text=True
+    )
+    assert asked.stdout.split() == [wrapped, level]
 
 
 OF_TRANSPORT = r"smtp_destination_(concurrency_limit|recipient_limit|rate_delay)"

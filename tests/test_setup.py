@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from machine import Machine
 from nameserver import ADDRESS, name_server
 from relays import relay
+from typist import Terminal
 
 from pymail import provider
 from pymail.provider import Submission
@@ -62,18 +64,21 @@ class Fresh:
         self, *command: str, user: str = "root", stdin: bytes = b"", **env: str
     ) -> "subprocess.CompletedProcess[bytes]":
         """Run a program there."""
+        argv, given = self.within(*command, user=user, **env)
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, env=given, timeout=120, check=False
+        )
+
+    def within(
+        self, *command: str, user: str = "root", **env: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment of a program there."""
         become = ["setpriv", "--init-groups", f"--reuid={user}", f"--regid={user}"]
         home = "/root" if user == "root" else f"/home/{user}"
         given = {"PATH": PATH, "HOME": home, "USER": user, "LANG": "C.UTF-8", **env}
         inside = [*become, *command] if user != "root" else list(command)
-        return subprocess.run(
-            ["nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt", "--wd=/", *inside],
-            input=stdin,
-            capture_output=True,
-            env=measured(given),
-            timeout=120,
-            check=False,
-        )
+        place = f"--mount=/proc/{self._process.pid}/ns/mnt"
+        return [shutil.which("nsenter") or "", place, "--wd=/", *inside], measured(given)
 
     def pymail(self, *args: str, user: str = "root", **more: str) -> list[str]:
         """Run pymail of the checkout there; return what it says, which is no complaint."""
@@ -169,7 +174,7 @@ def test_a_dry_run_shows_every_file_and_writes_none(fresh: Fresh) -> None:
         assert f"file /etc/systemd/system/pymail-flush.{name}, mode 0644:" in text
     assert "    ExecStart=/usr/local/lib/pymail/flush" in text
     assert "    PathChanged=/var/spool/pymail/drop/u1001" in text
-    assert "systemctl enable --now pymail-flush.timer" in text
+    assert "systemctl enable pymail-flush.timer" in text
     assert "system user pymail" not in text  # it is there
 
 
@@ -221,11 +226,164 @@ def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
     assert b"hello" in fresh.run("sh", "-c", "cat /home/bob/Maildir/new/*").stdout
     gone = fresh.pymail("setup", "--remove", user="bob")
     assert f"removed from the crontab: * * * * * {flush}" in gone
-    left = fresh.run(
-        "sh", "-c", "find /home/bob/.local/bin /home/bob/.local/lib -type f -o -type l"
-    )
-    assert left.stdout == b""
+    left = fresh.run("find", "/home/bob/.local", "-path", "*/state", "-prune", "-o", "-print")
+    places = [f"/home/bob/.local{name}" for name in ("", "/bin", "/lib")]
+    assert sorted(left.stdout.decode().split()) == places
     assert fresh.run("crontab", "-l", user="bob").stdout == b""
+
+
+def test_all_goes_whatever_has_started_flush(fresh: Fresh) -> None:
+    before = fresh.sight()
+    needs("systemctl")
+    fresh.pymail("setup", "--start", "cron")
+    # systemd does not run here: as where an image is made, it will start them.
+    assert "systemctl enable pymail-flush.timer" in fresh.pymail("setup", "--start", "systemd")
+    assert fresh.pymail("setup", "--start", "systemd") == []
+    fresh.run("rm", "/etc/cron.d/pymail")
+    assert fresh.pymail("setup") == []  # what was chosen stays so
+    fresh.pymail("setup", "--start", "cron")
+    wants = "/etc/systemd/system/timers.target.wants/pymail-flush.timer"
+    assert fresh.run("test", "-e", wants).returncode == 0
+    # Where this machine would choose is no matter, nor whether what is removed may be run.
+    fresh.run("chmod", "777", "/usr/local/lib/pymail")
+    gone = fresh.pymail("setup", "--remove")
+    assert "removed /etc/cron.d/pymail" in gone
+    assert "removed /etc/systemd/system/pymail-flush.timer" in gone
+    assert fresh.run("test", "-L", wants).returncode == 1
+    assert fresh.sight() == before
+
+
+def test_what_was_put_aside_is_never_written_over(fresh: Fresh) -> None:
+    fresh.pymail("setup", "--start", "none")
+    # Another program comes, not as a package: it replaces ours.
+    fresh.run("sh", "-c", "rm /usr/sbin/sendmail; echo other > /usr/sbin/sendmail")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start", "none")
+    done = fresh.run(sys.executable, *args)
+    assert done.returncode == 75
+    assert done.stderr == (
+        b"pymail: cannot put /usr/sbin/sendmail aside: /usr/sbin/sendmail.before-pymail is there;"
+        b" remove one of them\n"
+    )
+    same = fresh.run("cmp", "/bin/true", "/usr/sbin/sendmail.before-pymail")
+    assert same.returncode == 0
+    # What was begun goes on when that is done.
+    fresh.run("rm", "/usr/sbin/sendmail")
+    assert fresh.pymail("setup", "--start", "none")
+    assert fresh.run("readlink", "/usr/sbin/sendmail").stdout == b"/usr/local/lib/pymail/sendmail\n"
+
+
+def test_the_programs_start_wherever_python_is(fresh: Fresh) -> None:
+    place = f"/home/bob/my {'very ' * 25}own"
+    fresh.run("mkdir", "-p", place, user="bob")
+    fresh.run("cp", "-d", sys.executable, f"{place}/python", user="bob")
+    code = f"import sys; sys.executable = {place + '/python'!r}; from pymail.cli.admin import main"
+    args = ("-I", "-c", f"{code}; main()", "setup", "--start", "none")
+    assert fresh.run(sys.executable, *args, user="bob").stderr == b""
+    done = fresh.run("/home/bob/.local/bin/mailq", user="bob")
+    assert (done.returncode, done.stdout) == (0, b"Mail queue is empty\n")
+
+
+def test_a_user_without_cron_is_set_up_all_the_same(fresh: Fresh) -> None:
+    needs("crontab")
+    fresh.run("sh", "-c", "rm $(which crontab)")
+    said = fresh.pymail("setup", user="bob")
+    assert not any("crontab" in line for line in said)
+    done = fresh.run("/home/bob/.local/bin/mailq", user="bob")
+    assert (done.returncode, done.stdout) == (0, b"Mail queue is empty\n")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start")
+    for start, words in (("cron", b"there is no crontab"), ("systemd", b"there is no systemctl")):
+        fresh.run("sh", "-c", "rm -f $(which systemctl)")
+        done = fresh.run(sys.executable, *args, start, user="bob")
+        assert done.returncode == 64
+        assert words in done.stderr
+    fresh.pymail("setup", "--remove", user="bob")
+    assert fresh.run("test", "-e", "/home/bob/.local/lib/pymail").returncode == 1
+
+
+def test_a_crontab_keeps_what_is_in_it(fresh: Fresh) -> None:
+    needs("crontab")
+    table = "# сценарий\n".encode("koi8-r") + b"0 4 * * * /bin/true \x85\n"
+    assert fresh.run("crontab", "-", user="bob", stdin=table).returncode == 0
+    fresh.pymail("setup", "--start", "cron", user="bob")
+    line = b"* * * * * /home/bob/.local/lib/pymail/flush\n"
+    assert fresh.run("crontab", "-l", user="bob").stdout == table + line
+    # One that cannot be read is not taken for none.
+    fresh.pymail("setup", "--remove", user="bob")
+    fresh.run("sh", "-c", "echo alice > /etc/cron.allow")
+    args = ("-I", str(BIN / "pymail"), "setup", "--start", "cron")
+    done = fresh.run(sys.executable, *args, user="bob")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: cannot read the crontab: ")
+    assert done.stderr.count(b"\n") == 1
+    fresh.run("rm", "/etc/cron.allow")
+    assert fresh.run("crontab", "-l", user="bob").stdout == table
+
+
+def test_a_person_is_shown_what_will_be_done_and_asked(fresh: Fresh, tmp_path: Path) -> None:
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    for answer, status, there in (("n\n", 130, False), ("y\n", 0, True)):
+        terminal = Terminal(*fresh.within(*command, user="bob"), tmp_path)
+        shown = terminal.wait("Go on? [y/N]: ").decode()
+        assert "link /home/bob/.local/bin/mailq to /home/bob/.local/lib/pymail/mailq" in shown
+        terminal.type(answer)
+        assert terminal.end() == status
+        done = fresh.run("test", "-e", "/home/bob/.local/bin/mailq")
+        assert (done.returncode == 0) is there
+
+
+def test_what_people_have_made_themselves_comes_back(fresh: Fresh) -> None:
+    made = ("/etc/cron.d/pymail", "/usr/bin/mail", "/usr/lib/sendmail")
+    fresh.run("sh", "-c", 'for f; do rm -f "$f"; echo own >"$f"; done', "sh", *made)
+    fresh.run("sh", "-c", "userdel pymail; rm -f /etc/aliases")
+    before = fresh.sight()
+    said = fresh.pymail("setup", "--start", "cron", SUDO_USER="bob")
+    assert "system user pymail" in said
+    assert "root_user = bob: gets root's mail" in said[-3:], said[-8:]
+    assert fresh.run("id", "-u", "pymail").returncode == 0
+    fresh.run("sh", "-c", "echo 'Root: alice' > /etc/aliases; rm -r /etc/pymail/conf.d")
+    assert not any("root_user" in line for line in fresh.pymail("setup", "--start", "cron"))
+    gone = fresh.pymail("setup", "--remove")
+    assert "put back /etc/cron.d/pymail" in gone
+    assert "left the user pymail" in gone
+    assert fresh.sight() == before
+    for file in made:
+        assert fresh.run("cat", file).stdout == b"own\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "status", "words"),
+    [
+        ("touch ~/.local", (), 75, "cannot set up /home/bob/.local/lib"),
+        ("mkdir -m 500 ~/.local", (), 77, "cannot set up /home/bob/.local/lib: Permission denied"),
+        (
+            "cd; mkdir -p .local/bin; cd .local/bin; ln -s ~/.local/lib/pymail/flush; chmod 500 .",
+            ("--remove",),
+            75,
+            "cannot remove /home/bob/.local/bin/flush: Permission denied",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_that_is_said(
+    fresh: Fresh, script: str, args: tuple[str, ...], status: int, words: str
+) -> None:
+    fresh.run("sh", "-c", script, user="bob")
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none", *args)
+    done = fresh.run(*command, user="bob")
+    assert (done.returncode, done.stderr.count(b"\n")) == (status, 1)
+    assert words in done.stderr.decode()
+
+
+def test_a_program_of_the_system_that_fails_is_quoted(fresh: Fresh) -> None:
+    fresh.run("userdel", "pymail")
+    fresh.run("sh", "-c", "printf '#!/bin/sh\necho no room >&2; exit 1\n' > /usr/sbin/useradd")
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: useradd --system")
+    assert done.stderr.endswith(b"pymail: no room\n")
+    fresh.run("rm", "/usr/sbin/useradd")
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"pymail: cannot run useradd: ")
 
 
 # --- an account at a provider --------------------------------------------------------------------
@@ -265,13 +423,46 @@ def test_a_letter_goes_out_through_an_account(fresh: Fresh, tmp_path_factory, ma
         assert b"cannot log in" in refused.stderr
         assert b"relayhost" not in fresh.run("sh", "-c", "cat /etc/pymail/conf.d/*").stdout
         said = fresh.pymail(*args, stdin=b"pass word\n")
+        # What starts flush when a letter comes is faster than setup: that is told as well.
+        with ThreadPoolExecutor(1) as others:
+            flushes = "for i in $(seq 150); do flush; test -e /run/done && exit; done"
+            other = others.submit(fresh.run, "sh", "-c", flushes)
+            again = fresh.pymail(*args, stdin=b"pass word\r\n")  # a file of Windows
+            Path("/run/done").touch()
+            assert other.result().stderr == b""
+    assert "you@isp.example" in again[-1]
+    assert "is on its way" in again[-1] or "status=sent" in again[-1]
     assert f"login of me at {server.hop}: works, stored in /etc/pymail/saslpass" in said
     assert f"relayhost = {server.hop}: mail for other domains goes there" in said
     assert any("to=<you@isp.example>" in line and "status=sent" in line for line in said)
-    (letter,) = server.taken
-    assert (letter.sender, letter.user) == ("you@isp.example", "me")
-    assert b"Subject: pymail works" in letter.data
+    assert len(server.taken) == 2
+    for letter in server.taken:
+        assert (letter.sender, letter.user) == ("you@isp.example", "me")
+        assert b"Subject: pymail works" in letter.data
     assert "pass word" not in "\n".join(said)
+
+
+def test_an_account_is_taken_without_a_test_and_its_table_of_addresses_is_named(
+    fresh: Fresh,
+) -> None:
+    fresh.pymail("setup", "--start", "none")
+    fresh.pymail("config", "set", "smtp_generic_maps", "/etc/pymail/generic")
+    args = (
+        "setup",
+        "--start",
+        "none",
+        "--no-test",
+        "--relay",
+        "mail.isp.example",
+        "me@isp.example",
+    )
+    said = fresh.pymail(*args, stdin=b"pass word\n")
+    hop = "[mail.isp.example]:587"
+    assert f"login of me@isp.example at {hop}: stored in /etc/pymail/saslpass" in said
+    assert re.fullmatch(r"smtp_generic_maps is in files: add @\S+ me@isp.example", said[-1])
+    assert fresh.run("cat", "/etc/pymail/saslpass").stdout == (
+        f"{hop} me@isp.example:pass word\n".encode()
+    )
 
 
 def test_the_server_is_found_by_what_the_provider_says(fresh: Fresh, tmp_path_factory) -> None:

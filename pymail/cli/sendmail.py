@@ -329,9 +329,14 @@ def _deliver(request: Request, qid: str) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in ((0, 1) if waits else (0, 1, 2))]
     try:
         pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=not waits)
-    except OSError:
-        return errors.EX_OK  # the message is safe; the next flush delivers it
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if waits else errors.EX_OK
+    except OSError as error:  # the message is safe; the next flush delivers it
+        if waits:
+            errors.complain("sendmail", f"cannot start flush: {error.strerror}; {qid} waits")
+        return errors.EX_OK
+    if not waits:
+        return errors.EX_OK
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status if status >= 0 else errors.EX_TEMPFAIL  # killed: nobody knows
 
 
 def _say(text: str) -> None:

@@ -41,11 +41,11 @@ def set_up(  # noqa: PLR0913
     """
     from pymail import setup  # noqa: PLC0415
 
-    steps = setup.plan(start or "")
     if remove:
-        for line in setup.take_back(steps):
+        for line in setup.take_back(setup.done()):
             say(line)
         return
+    steps = setup.plan(start or "")
     account = _account(address, relay, user) if address else None
     if dry:
         for line in setup.todo(steps):

@@ -17,7 +17,9 @@ def asked(prompt: str, *, hidden: bool) -> str:
     if sys.stdin.isatty():
         text = click.prompt(prompt.rstrip(": "), hide_input=hidden, err=True)
     else:
-        text = sys.stdin.readline().rstrip("\n")
-    if not text or not str(text).isprintable():
+        text = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not text:
         raise UsageError("user and password must not be empty")
+    if not str(text).isprintable():
+        raise UsageError("user and password must not have control characters in them")
     return str(text)

@@ -18,7 +18,9 @@ def read(text: str, machine: Machine) -> Imported:
     """Return the relay of the default identity, and those of the others by sender."""
     result = Imported()
     identities = _identities(text)
-    main = identities.pop("", {}) or (identities.pop(next(iter(identities))) if identities else {})
+    main = identities.pop("")
+    if main.keys() <= {"mda"} and identities:
+        main |= identities.pop(next(iter(identities)))
     if not main.get("hostname"):
         result.lost.append("there is no identity with a hostname")
         return result
@@ -67,8 +69,8 @@ def _identities(text: str) -> dict[str, _Identity]:
         if key == "identity":
             here = value
             found[here] = {}
-        else:
-            found[here][key] = value
+        else:  # mda is for all, wherever it stands
+            found["" if key == "mda" else here][key] = value
     return found
 
 
@@ -91,6 +93,10 @@ def _senders(identities: dict[str, _Identity], result: Imported) -> None:
         if not identity.get("hostname"):
             result.lost.append(f"identity {sender}: it has no hostname")
             continue
+        result.lost.extend(
+            f"identity {sender}: {key}: it holds for the default identity only"
+            for key in identity.keys() - {"hostname", "username", "password", "starttls"}
+        )
         other = _relay(identity)
         hosts[sender] = other.hop
         if other.user:

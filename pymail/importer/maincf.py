@@ -39,7 +39,7 @@ def parameters(text: str) -> tuple[dict[str, Parameter], list[str]]:
     """Return the parameters by name, the last of each, and what cannot be understood."""
     found: dict[str, Parameter] = {}
     bad: list[str] = []
-    for number, line in _logical(text):
+    for number, line in logical(text):
         name, equals, value = line.partition("=")
         if equals and re.fullmatch(r"[\w.-]+\s*", name):
             found[name.strip()] = Parameter(" ".join(value.split("\n")).strip(), number)
@@ -68,6 +68,12 @@ class Expansion:
             message = "stands for itself"
             raise ValueError(message)
         self._deep += 1
+        try:
+            return self._expanded(text, whole=whole)
+        finally:
+            self._deep -= 1
+
+    def _expanded(self, text: str, *, whole: bool) -> str:
         pieces: list[str] = []
         at = 0
         while (dollar := text.find("$", at)) >= 0:
@@ -85,7 +91,6 @@ class Expansion:
                 name = word[0] if word else ""
                 pieces.append(self._plain(name, whole=whole))
                 at += len(name)
-        self._deep -= 1
         return "".join((*pieces, text[at:]))
 
     def _plain(self, name: str, *, whole: bool) -> str:
@@ -129,10 +134,24 @@ class Expansion:
         return first if (holds(int(one), int(two)) if numbers else holds(one, two)) else other
 
 
+def logical(text: str) -> list[tuple[int, str]]:
+    """Return the logical lines, each with the number of the first of its lines."""
+    lines: list[tuple[int, str]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if line[0].isspace() and lines:
+            begun, before = lines[-1]
+            lines[-1] = begun, f"{before}\n{line.strip()}"
+        else:
+            lines.append((number, line.rstrip()))
+    return lines
+
+
 def rows(text: str, *, bare: bool = False) -> dict[str, str]:
     """Return the rows of a table of postmap(1), the first of each key; `bare`: keys alone too."""
     found: dict[str, str] = {}
-    for _, line in _logical(text):
+    for _, line in logical(text):
         row = _ROW.match(" ".join(line.split("\n")))
         if row and (row[2] or bare):
             found.setdefault(row[1], row[2].strip())
@@ -153,19 +172,6 @@ def inline(text: str) -> dict[str, str]:
         found.setdefault(key.strip(), value.strip())
         inside = inside[end + braced :].lstrip(", \t\n")
     return found
-
-
-def _logical(text: str) -> list[tuple[int, str]]:
-    lines: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if line[0].isspace() and lines:
-            begun, before = lines[-1]
-            lines[-1] = begun, f"{before}\n{line.strip()}"
-        else:
-            lines.append((number, line.rstrip()))
-    return lines
 
 
 def _branches(text: str) -> tuple[str, str]:

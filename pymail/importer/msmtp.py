@@ -57,8 +57,8 @@ def _accounts(text: str, result: Imported) -> dict[str, _Account]:
     accounts: dict[str, _Account] = {}
     here = defaults
     for line in text.splitlines():
-        command, _, argument = line.strip().partition(" ")
-        argument = argument.strip()
+        command, *rest = line.split(maxsplit=1) or [""]
+        argument = "".join(rest).strip()
         if len(argument) > 1 and argument[0] == argument[-1] == '"':
             argument = argument[1:-1]
         if not command or command.startswith("#"):

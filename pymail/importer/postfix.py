@@ -7,7 +7,8 @@ import re
 
 from pymail.config import SETTINGS
 from pymail.importer import Imported, Machine
-from pymail.importer.maincf import Expansion, inline, parameters, rows
+from pymail.importer.maincf import Expansion, Parameter, inline, parameters, rows
+from pymail.importer.mastercf import services
 from pymail.importer.postconf import reason
 from pymail.settings import Table, checked, elements
 
@@ -42,8 +43,13 @@ class _Reader:
     def __init__(self, text: str, machine: Machine) -> None:
         self.result = Imported()
         self._file = machine.read
+        self._origin = machine.origin
         self._given, bad = parameters(text)
-        self._lines = {name: parameter.line for name, parameter in self._given.items()}
+        self._places = {name: f"line {given.line}" for name, given in self._given.items()}
+        self._services = services(machine.read("master.cf") or "")
+        for name, value in self._options("smtp").items():
+            self._given[name] = Parameter(value, 0)
+            self._places[name] = "master.cf"
         self.result.lost.extend(f"{line}: not a setting" for line in bad)
         for old, new in _OLD.items():
             if old in self._given and new not in self._given:
@@ -56,6 +62,7 @@ class _Reader:
         self._expansion = Expansion(self._value, self._stays)
         for name in self._given:
             self._carry(name)
+        self._static_login()
         self._tls()
         self._differing()
 
@@ -70,8 +77,31 @@ class _Reader:
 
     def _lose(self, name: str, words: str) -> None:
         value = " ".join(self._given[name].value.split())
-        shown = "" if "password" in name and ":" not in value else f" = {value}" * bool(value)
-        self.result.lost.append(f"line {self._lines.get(name, 0)}: {name}{shown}: {words}")
+        secret = "password" in name and (":" not in value or re.search(r"(static|inline):", value))
+        shown = "" if secret or not value else f" = {value}"
+        self.result.lost.append(f"{self._places.get(name, 'line 0')}: {name}{shown}: {words}")
+
+    def _options(self, service: str) -> dict[str, str]:
+        """Return the settings of a service alone; the name in the log is always ours."""
+        found = self._services[service].options if service in self._services else {}
+        return {name: value for name, value in found.items() if name != "syslog_name"}
+
+    def _way(self, value: str) -> str:
+        """Return a transport, or one and its next hop, as ours has it.
+
+        Services of the administrator's own are often copies of smtp with other limits.
+        """
+        transport, colon, hop = value.partition(":")
+        program = self._services[transport].program if transport in self._services else ""
+        if transport in (program, "relay") or program not in ("smtp", "lmtp"):
+            return value
+        for name, setting in self._options(transport).items():
+            words = (
+                f"master.cf: {transport}: {name} = {setting}: one value holds for all of {program}"
+            )
+            if words not in self.result.lost:
+                self.result.lost.append(words)
+        return f"{program}{colon}{hop}"
 
     def _carry(self, name: str) -> None:
         raw = self._given[name].value
@@ -118,6 +148,8 @@ class _Reader:
             return f"{value}{_UNITS[name]}" if name in _UNITS else int(value)
         if kind == "list":
             return self._members(name, value)
+        if name in ("default_transport", "mailbox_transport"):
+            return self._way(value)
         if name == "smtp_tls_security_level" and value in _LEVELS:
             self._lose(name, f"DANE is not looked for: {_LEVELS[value]} instead")
             return _LEVELS[value]
@@ -154,7 +186,7 @@ class _Reader:
         found: dict[str, str] = {}
         for word in words:
             for key, entry in self._rows(name, word).items():
-                found.setdefault(key, entry)
+                found.setdefault(key, self._way(entry) if name == "transport_maps" else entry)
         if name == _LOGINS:
             self.result.logins.update(found)
         elif found:
@@ -164,6 +196,8 @@ class _Reader:
         kind, _, path = word.partition(":")
         if kind == "inline":
             return inline(path)
+        if kind == "static":
+            return self._static(name, path[1:-1].strip() if path.startswith("{") else path)
         if kind not in _TEXT:
             self._lose(name, f"{word}: a table is a text file, or regexp: or pcre:")
             return {}
@@ -171,6 +205,50 @@ class _Reader:
         if text is None:
             self._lose(name, f"{path} cannot be read; postmap -s {word} prints it")
         return rows(text or "")
+
+    def _static(self, name: str, value: str) -> dict[str, str]:
+        """Return the rows of a table in which all keys have one value."""
+        if name == _LOGINS:
+            return {"": value}  # until it is known which servers there are
+        if name == "transport_maps":
+            return {"*": value}
+        if name not in ("smtp_generic_maps", "sender_canonical_maps"):
+            self._lose(name, f"static:{value}: name the keys")
+            return {}
+        try:
+            origin = self._expansion.text(self._value("myorigin"), whole=True)
+        except ValueError:  # the name of this machine
+            origin = self._origin
+        if origin.startswith("/"):
+            origin = next(iter(self._words("myorigin", origin)), self._origin)
+        self._lose(
+            name,
+            f"static:{value}: it is for senders at {origin} here;"
+            f" for all write a file regexp:/PATH with the line: /./ {value}",
+        )
+        return {f"@{origin}": value}
+
+    def _static_login(self) -> None:
+        """Carry over a login that holds for every server: for those that are named."""
+        login = self.result.logins.pop("", "")
+        settings = self.result.settings
+        hops: list[str] = []
+        for name in ("relayhost", "smtp_fallback_relay", "sender_dependent_relayhost_maps"):
+            named = settings.get(name, [])
+            hops += (
+                named.values()
+                if isinstance(named, dict)
+                else named
+                if isinstance(named, list)
+                else []
+            )
+        if login and not hops:
+            self._lose(_LOGINS, "static: is for every server: name one in relayhost")
+        for hop in hops if login else ():
+            try:
+                self.result.logins.setdefault(self._expansion.text(hop, whole=True), login)
+            except ValueError:
+                self._lose(_LOGINS, f"{hop}: write a name without $ to have a login there")
 
     def _tls(self) -> None:
         """Translate the settings that smtp_tls_security_level has taken the place of."""

@@ -18,7 +18,10 @@ def read(text: str, machine: Machine) -> Imported:
     for line in text.splitlines():
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith("#"):
-            given[key.strip().lower()] = value.strip()
+            key = key.strip().lower()
+            # A comment may stand behind a value; where ssmtp takes a password, it has none.
+            value = value if key == "authpass" else value.partition("#")[0]
+            given[key] = value.strip()
     host, port = endpoint(given.get("mailhub", "mail"), 25)
     wrapped = _yes(given, "usetls") and not _yes(given, "usestarttls")
     hub = Relay(
