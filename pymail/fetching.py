@@ -10,6 +10,7 @@ from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, MailError, PermError, TempError, UsageError
 from pymail.fetch import Fetch, Progress, Summary
+from pymail.fetched import place
 from pymail.identity import Identity, lookup
 from pymail.paths import home
 from pymail.settings import nearest
@@ -70,7 +71,10 @@ def said_today(account: Account, spool: Spool, words: str) -> bool:
 
 
 def _complaint(account: Account, spool: Spool) -> str:
-    return f"{spool.queue}/.complaint-{account.name}"
+    if spool.system and os.geteuid() == 0:
+        return f"{spool.queue}/.complaint-{account.name}"
+    # The queue is root's, or not there before the first letter.
+    return f"{place(spool, home(os.getuid()))}/.{account.name}.complaint"
 
 
 def _as_user(

@@ -423,17 +423,29 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
     assert b"others may read it: chmod 600" in done.stderr
 
 
-def test_cron_hears_once_a_day_that_a_server_is_away(box: Box):
+@pytest.mark.parametrize("to", ["", "maildir = '~/Maildir'\n"])
+def test_cron_hears_once_a_day_that_a_server_is_away(box: Box, to: str):
     box.config(
         f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\nport = {free_port()}\n"
-        "password_command = 'echo secret'\n"
+        f"password_command = 'echo secret'\n{to}"
     )
-    box.send(LETTERS[0])
     first, second, asked = (box.run("pymail", "fetch", *args) for args in ((), (), ("-v",)))
     assert [done.returncode for done in (first, second, asked)] == [75, 75, 75]
     assert b"Connection refused" in first.stderr
     assert second.stderr == b""
     assert asked.stderr == first.stderr
+
+
+@pytest.mark.parametrize("user", ["root", "alice"])
+def test_cron_of_a_machine_for_all_hears_it_once_a_day_too(machine: Machine, user: str):
+    machine.config(
+        f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\nport = {free_port()}\n"
+        "password_command = 'echo secret'\nto = 'alice'\n"
+    )
+    first, second = (machine.run(user, "pymail", "fetch") for _ in range(2))
+    assert (first.returncode, second.returncode) == (75, 75)
+    assert b"Connection refused" in first.stderr
+    assert second.stderr == b""
 
 
 def test_a_dry_run_only_counts(box: Box, store: Store, account):
