@@ -576,6 +576,30 @@ def test_what_is_no_command_is_said_and_counts_in_the_status(inbox: Box) -> None
     assert done.stdout == b"no message 9\n"
 
 
+def test_a_slip_of_the_hand_ends_no_session(inbox: Box, person) -> None:
+    slips = [f"{verb} x\0y" for verb in ("source", "file", "cd", "!", "s 1", "w 1", "pipe 1")]
+    # A backslash with nothing behind it is a word with nothing in it.
+    done = said(inbox, "d 1", *slips, "file \\", "source \\", "p 2")
+    assert done.count("no command has a NUL in it\n") == len(slips)
+    assert "file which mailbox?\nsource which file?\n" in done
+    assert "body two" in done
+    assert "cur/a:2,S" not in names(inbox), "the end of the input is quit"
+    here = person()
+    here.wait("? ")
+    here.type("m bob\n")
+    here.wait("Subject: ")
+    here.type("one\0two\nkept\n")  # Ctrl-Space
+    for escape in ("~r a\0b", "~! a\0b", "~w a\0b", "~| a\0b", "~@ a\0b"):
+        here.type(f"{escape}\n")
+        here.wait("no escape has a NUL in it")
+    here.type(".\n")
+    here.wait("? ")
+    here.type("x\n")
+    assert here.end() == 0
+    letter = sent(inbox)
+    assert (letter.values("subject"), letter.body) == (["onetwo"], b"kept\n")
+
+
 # --- answering -----------------------------------------------------------------------------------
 
 
