@@ -285,6 +285,23 @@ def test_another_mailbox_may_be_opened(inbox: Box, session) -> None:
     assert (done.returncode, done.stderr) == (1, b"mail: no mail in mbox\n")
 
 
+def test_another_directory_is_no_other_mailbox(inbox: Box) -> None:
+    mbox = "".join(f"From a Mon Nov 23 00:00:00 2026\n{letter('m@x', s)}\n" for s in ("one", "two"))
+    (inbox.home / "sub").mkdir()
+    for place in ("box", "sub/box"):
+        (inbox.home / place).write_text(mbox)
+    done = script(inbox, "cd sub", "p 1", "d 2", "file %", "file #", "p 1", args=("-f", "box"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"Subject: one") == 2
+    assert (inbox.home / "sub/box").read_text() == mbox
+    assert b"Subject: two" not in (inbox.home / "box").read_bytes()
+    # One that was left before is found again, too.
+    out = said(inbox, "file box", "cd sub", "file #", "cd /", "file #", "p 1", "d 1")
+    assert "Subject: one" in out
+    assert (inbox.home / "box").read_bytes() == b""
+    assert (inbox.home / "sub/box").read_text() == mbox
+
+
 def test_a_mailbox_that_cannot_be_changed_is_left_with_x(machine) -> None:
     machine.send("root", b"Subject: one\n\nx\n", "alice")
     machine.flush()
