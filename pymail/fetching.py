@@ -42,8 +42,27 @@ def fetch(
         lines = _as_user(account, config, spool, dry=dry, said=said)
     else:
         lines = _as_oneself(account, config, spool, dry=dry, said=said)
-    yield from lines
+    if dry or said or sys.stderr.isatty():
+        yield from lines
+    else:
+        yield from _news(lines, f"{_complaint(account, spool)}.warnings")
     complaint.forget(_complaint(account, spool))
+
+
+def _news(lines: Iterator[str], told: str) -> Iterator[str]:
+    """Yield what cron has not mailed in the last day: a message may stay where it is for long."""
+    warnings: list[str] = []
+    trouble: MailError | None = None
+    try:
+        warnings.extend(lines)
+    except MailError as error:
+        trouble = error
+    if not warnings:
+        complaint.forget(told)
+    elif not complaint.said_today(told, "\n".join(warnings)):
+        yield from warnings
+    if trouble:
+        raise trouble
 
 
 def _as_oneself(

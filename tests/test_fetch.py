@@ -185,11 +185,12 @@ def test_a_program_gets_each_message_until_it_says_yes(box: Box, store: Store, a
     (box.home / "status").write_text("75")
     done = box.run("pymail", "fetch")
     assert done.stdout.startswith(b"isp: message ")
+    assert box.run("pymail", "fetch").stdout == b""
     assert len(store.letters()) == 1
     (box.home / "status").write_text("0")
     assert box.run("pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
     assert store.letters() == []
-    assert (box.home / "got").read_bytes().count(LETTERS[0]) == 2
+    assert (box.home / "got").read_bytes().count(LETTERS[0]) == 3
 
 
 @pytest.mark.parametrize(
@@ -326,6 +327,13 @@ def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):
     done = box.run("pymail", "fetch")
     assert done.stdout.startswith(b"isp: left on the server: a message of 50")
     assert store.letters() == [LETTERS[3]]
+    # Cron mails what is printed: once a day for the same messages, at once for others.
+    assert box.run("pymail", "fetch").stdout == b""
+    assert box.run("pymail", "fetch", "-v").stdout == done.stdout + b"isp: 0 fetched, 0 bytes\n"
+    store.put(LETTERS[3] + b"more\n")
+    again = box.run("pymail", "fetch").stdout
+    assert again.count(b"left on the server") == 2
+    assert box.run("pymail", "fetch").stdout == b""
 
 
 def test_several_folders_are_looked_into(box: Box, store: Store, account):
