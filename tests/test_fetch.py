@@ -336,6 +336,14 @@ def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):
     assert box.run("pymail", "fetch").stdout == b""
 
 
+def test_the_inbox_is_one_however_it_is_written(box: Box, store: Store, account):
+    store.put(LETTERS[0])
+    for folders in ("['INBOX', 'inbox']", "'Inbox'"):
+        account("imaps", "maildir = '~/Maildir'", f"folders = {folders}")
+        assert box.run("pymail", "fetch").returncode == 0
+    assert inbox(box) == [LETTERS[0]]
+
+
 def test_several_folders_are_looked_into(box: Box, store: Store, account):
     account("imaps", "maildir = '~/Maildir'", "folders = ['INBOX', 'Рассылки']")
     store.put(LETTERS[0])
@@ -479,6 +487,10 @@ def test_a_dry_run_only_counts(box: Box, store: Store, account):
         ),
         ("server = 'x'\nuser = 'y'\nprotocol = 'imap4'", 'protocol "imap4" is not imap or pop3'),
         ("server = 'x'\nuser = 'y'\nprotocol = 'pop3'\nafter_fetch = 'seen'", "with POP3"),
+        (
+            "server = 'x'\nuser = 'y'\nfolders = ['a', 'INBOX']\nafter_fetch = 'move inbox'",
+            "what after_fetch moves to INBOX would be fetched from there again",
+        ),
     ],
 )
 def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
