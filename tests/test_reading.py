@@ -372,6 +372,20 @@ def test_s_saves_and_deletes_and_c_copies(inbox: Box) -> None:
     assert names(inbox) == ["cur/d:2,"]
 
 
+def test_what_is_saved_survives_a_power_cut_by_its_name_too(inbox: Box) -> None:
+    needs("strace")
+    (inbox.home / "md").mkdir()
+    trace = inbox.home / "trace"
+    watch = ("-f", "-qq", "-y", "-e", "trace=fsync,unlinkat", "-o", str(trace))
+    commands = b"s 1 saved\ns 2 md\nq\n"
+    done = inbox.run("strace", *watch, *argv("mail", "-n", "-N"), stdin=commands)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(names(inbox)) == 2
+    synced = trace.read_text().partition("unlinkat(")[0]  # then the inbox loses them
+    for place in ("saved", "", "md/cur", "md"):
+        assert f"<{inbox.home / place!s}>" in synced, place
+
+
 def test_what_cannot_be_saved_is_not_deleted(inbox: Box) -> None:
     out = said(inbox, "s 1 /nowhere/x", "q")
     assert "/nowhere/x: No such file or directory" in out
