@@ -1,10 +1,11 @@
 """What mail keeps of a letter: dead.letter when it could not be sent, a copy when it was.
 
 An mbox file: "From SENDER DATE", the message, an empty line; "From " at the beginning of a line
-gets a ">" before it.  A directory is taken for a Maildir, and the copy is a message that was
-read.
+gets a ">" before it.  A directory is a Maildir, or becomes one if it is empty, and the copy is a
+message that was read.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,8 @@ def append(path: str, data: bytes, sender: str, now: int, *, follow: bool = True
     refused.  Raise OSError.
     """
     if os.path.isdir(path):
+        if not os.path.isdir(f"{path}/cur") and os.listdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         _add_file(path, data, now)
         return
     # O_NONBLOCK: a FIFO without a reader is an error, not a wait without end.

@@ -399,6 +399,15 @@ def test_a_maildir_may_be_saved_to(inbox: Box) -> None:
     assert kept.body == b"body one\n"
 
 
+def test_a_directory_of_other_files_is_made_no_maildir(inbox: Box) -> None:
+    (inbox.home / "Documents").mkdir()
+    (inbox.home / "Documents" / "plan.txt").write_text("x")
+    out = said(inbox, "s 1 Documents", "q")
+    assert "Documents: Is a directory" in out
+    assert os.listdir(inbox.home / "Documents") == ["plan.txt"]
+    assert len(names(inbox)) == 4, "what was not saved is not deleted"
+
+
 def test_w_writes_the_text_decoded(box: Box) -> None:
     made = EmailMessage()
     made["From"] = "a@x"
