@@ -3,7 +3,7 @@
 Account is also the table of what such a table may say, as Config is for the settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pymail.errors import ConfigError, printable
@@ -33,6 +33,7 @@ class Account:
         self.name = name
         self.place = place
         vars(self).update(values)
+        self.folders = tuple(dict.fromkeys(map(_known, self.folders)))
         self.port = self.port or PORTS[self.protocol, self.wrapped]
 
     @property
@@ -44,7 +45,7 @@ class Account:
     def after(self) -> After:
         """What becomes of messages on the server."""
         verb, _, folder = self.after_fetch.partition(" ")
-        return After(verb, folder.strip())
+        return After(verb, _known(folder.strip()))
 
     protocol: str = row("text", "imap", "imap or pop3", pattern="imap|pop3", wanted="imap or pop3")
     server: str = row("text", "", "the name of the server", **_HOST)
@@ -137,11 +138,26 @@ def _account(name: str, table: object, place: str) -> Account:
     if len(given) > 1:
         raise ConfigError(f"{where}: {' and '.join(given)} exclude each other")
     account = Account(name, {key: each.default for key, each in ROWS.items()} | values, place)
+    _check_together(account, given, where)
+    return account
+
+
+def _check_together(account: Account, given: Sequence[str], where: str) -> None:
+    """Raise ConfigError for settings that are good alone only; `given` are destinations."""
     if account.protocol == "pop3" and account.after.verb in ("seen", "move"):
         raise ConfigError(f"{where}: after_fetch can only be keep or delete with POP3")
+    if account.after.folder in account.folders:
+        raise ConfigError(
+            f"{where}: what after_fetch moves to {account.after.folder} would be"
+            " fetched from there again: take it out of folders"
+        )
     if account.envelope_header and given:
         raise ConfigError(f"{where}: envelope_header does not go with {given[0]}")
-    return account
+
+
+def _known(folder: str) -> str:
+    """Return the name of a folder as it is recorded: only INBOX has several (RFC 3501, 5.1)."""
+    return "INBOX" if folder.upper() == "INBOX" else folder
 
 
 def _check_name(name: str, where: str) -> None:

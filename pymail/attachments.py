@@ -19,7 +19,8 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]")
 def save(directory: str, parts: Sequence[Part]) -> list[str]:
     """Write each part to a new file in `directory`; return the paths.
 
-    Nothing that exists is overwritten: a name that is taken gets a number.  Raise OSError.
+    Nothing that exists is overwritten: a name that is taken gets a number.  Raise OSError; what
+    is there then is whole.
     """
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -55,8 +56,12 @@ def _write(place: int, part: Part) -> str:
         except FileExistsError:
             number += 1
             continue
-        with open(fd, "wb") as file:
-            file.write(part.content)
+        try:
+            with open(fd, "wb") as file:
+                file.write(part.content)
+        except OSError:  # half of it would pass for the whole
+            os.unlink(chosen, dir_fd=place)
+            raise
         return chosen
 
 

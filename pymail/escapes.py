@@ -73,6 +73,8 @@ class Writing:
 def obey(writing: Writing, letter: str, argument: str) -> None:
     """Obey one escape.  What cannot be done is said, and the message goes on."""
     try:
+        if "\0" in argument:
+            raise MailError("no escape has a NUL in it")  # noqa: TRY301
         _ACTIONS.get(letter, _unknown)(writing, argument)
     except MailError as error:
         writing.screen.say(str(error))

@@ -5,6 +5,8 @@
                         who has the messages of the lines behind it
     STATE/.NAME.lock    held by the one fetch that runs
     STATE/.NAME.new     a shorter record that is being written
+    STATE/.NAME.complaint           what cron was told last: see complaint.py
+    STATE/.NAME.complaint.warnings  the same, of single messages
 
 No name of an account begins with a dot, so no two of them share a file.
 

@@ -10,6 +10,7 @@ from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, MailError, PermError, TempError, UsageError
 from pymail.fetch import Fetch, Progress, Summary
+from pymail.fetched import place
 from pymail.identity import Identity, lookup
 from pymail.paths import home
 from pymail.settings import nearest
@@ -41,8 +42,27 @@ def fetch(
         lines = _as_user(account, config, spool, dry=dry, said=said)
     else:
         lines = _as_oneself(account, config, spool, dry=dry, said=said)
-    yield from lines
+    if dry or said or sys.stderr.isatty():
+        yield from lines
+    else:
+        yield from _news(lines, f"{_complaint(account, spool)}.warnings")
     complaint.forget(_complaint(account, spool))
+
+
+def _news(lines: Iterator[str], told: str) -> Iterator[str]:
+    """Yield what cron has not mailed in the last day: a message may stay where it is for long."""
+    warnings: list[str] = []
+    trouble: MailError | None = None
+    try:
+        warnings.extend(lines)
+    except MailError as error:
+        trouble = error
+    if not warnings:
+        complaint.forget(told)
+    elif not complaint.said_today(told, "\n".join(warnings)):
+        yield from warnings
+    if trouble:
+        raise trouble
 
 
 def _as_oneself(
@@ -70,7 +90,10 @@ def said_today(account: Account, spool: Spool, words: str) -> bool:
 
 
 def _complaint(account: Account, spool: Spool) -> str:
-    return f"{spool.queue}/.complaint-{account.name}"
+    if spool.system and os.geteuid() == 0:
+        return f"{spool.queue}/.complaint-{account.name}"
+    # The queue is root's, or not there before the first letter.
+    return f"{place(spool, home(os.getuid()))}/.{account.name}.complaint"
 
 
 def _as_user(

@@ -123,7 +123,10 @@ def edit(variable: str, default: str) -> Callable[[Reading, str], None]:
 
 
 def change_directory(here: Reading, text: str) -> None:
-    """Go to a directory, or home."""
+    """Go to a directory, or home.  The mailboxes stay those that they were."""
+    here.folder.path = os.path.abspath(here.folder.path)
+    path, own = here.before
+    here.before = (path and os.path.abspath(path), own)
     os.chdir(here.user.mailrc.expand((mailverbs.words(text) or ["~"])[0]))
 
 

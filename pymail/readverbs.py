@@ -64,6 +64,8 @@ def _obey(here: Reading, line: str) -> int:
         return errors.EX_OK
     action = _ACTIONS.get(command.verb)
     try:
+        if "\0" in line:
+            raise UsageError("no command has a NUL in it")
         if action is None:
             word = line.split(maxsplit=1)[0]
             raise UsageError(f"{word} is no command here; ? lists them")
@@ -237,11 +239,12 @@ def _longer(verb: str, listed: Callable[[Mailrc], Iterable[str]]) -> Verb:
 
 def _source(here: Reading, text: str) -> None:
     """Obey the commands in a file; its conditions are its own."""
-    if not text:
+    named = mailverbs.words(text)
+    if not named:
         raise UsageError("source which file?")
     if here.depth == _DEPTH:
         raise UsageError(f"{_DEPTH} files source one another")
-    path = here.user.mailrc.expand(mailverbs.words(text)[0])
+    path = here.user.mailrc.expand(named[0])
     with open(path, "rb") as file:
         lines = charset.decode(file.read(_SOURCE), here.user.local).replace("\\\n", " ")
     outer, here.branches = here.branches, Branches()
@@ -288,7 +291,10 @@ def _file(here: Reading, text: str) -> None:
     if not text:
         here.say(here.announcement())
         return
-    path, owner, own = _named(here, mailverbs.words(text)[0])
+    named = mailverbs.words(text)
+    if not named:
+        raise UsageError("file which mailbox?")
+    path, owner, own = _named(here, named[0])
     folder = inbox.opened(path, owner)
     folder.letters()
     here.commit()

@@ -44,4 +44,5 @@ class Screen:
     def ask(self, text: str) -> str:
         """Return the answer to a prompt; "" at the end of the input."""
         self.prompt(text)
-        return charset.decode(self.line() or b"", self.local).strip()
+        answer = (self.line() or b"").replace(b"\0", b"")  # Ctrl-Space
+        return charset.decode(answer, self.local).strip()

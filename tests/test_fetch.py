@@ -185,11 +185,12 @@ def test_a_program_gets_each_message_until_it_says_yes(box: Box, store: Store, a
     (box.home / "status").write_text("75")
     done = box.run("pymail", "fetch")
     assert done.stdout.startswith(b"isp: message ")
+    assert box.run("pymail", "fetch").stdout == b""
     assert len(store.letters()) == 1
     (box.home / "status").write_text("0")
     assert box.run("pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
     assert store.letters() == []
-    assert (box.home / "got").read_bytes().count(LETTERS[0]) == 2
+    assert (box.home / "got").read_bytes().count(LETTERS[0]) == 3
 
 
 @pytest.mark.parametrize(
@@ -326,6 +327,21 @@ def test_a_large_message_stays_where_it_is(box: Box, store: Store, account):
     done = box.run("pymail", "fetch")
     assert done.stdout.startswith(b"isp: left on the server: a message of 50")
     assert store.letters() == [LETTERS[3]]
+    # Cron mails what is printed: once a day for the same messages, at once for others.
+    assert box.run("pymail", "fetch").stdout == b""
+    assert box.run("pymail", "fetch", "-v").stdout == done.stdout + b"isp: 0 fetched, 0 bytes\n"
+    store.put(LETTERS[3] + b"more\n")
+    again = box.run("pymail", "fetch").stdout
+    assert again.count(b"left on the server") == 2
+    assert box.run("pymail", "fetch").stdout == b""
+
+
+def test_the_inbox_is_one_however_it_is_written(box: Box, store: Store, account):
+    store.put(LETTERS[0])
+    for folders in ("['INBOX', 'inbox']", "'Inbox'"):
+        account("imaps", "maildir = '~/Maildir'", f"folders = {folders}")
+        assert box.run("pymail", "fetch").returncode == 0
+    assert inbox(box) == [LETTERS[0]]
 
 
 def test_several_folders_are_looked_into(box: Box, store: Store, account):
@@ -423,17 +439,29 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
     assert b"others may read it: chmod 600" in done.stderr
 
 
-def test_cron_hears_once_a_day_that_a_server_is_away(box: Box):
+@pytest.mark.parametrize("to", ["", "maildir = '~/Maildir'\n"])
+def test_cron_hears_once_a_day_that_a_server_is_away(box: Box, to: str):
     box.config(
         f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\nport = {free_port()}\n"
-        "password_command = 'echo secret'\n"
+        f"password_command = 'echo secret'\n{to}"
     )
-    box.send(LETTERS[0])
     first, second, asked = (box.run("pymail", "fetch", *args) for args in ((), (), ("-v",)))
     assert [done.returncode for done in (first, second, asked)] == [75, 75, 75]
     assert b"Connection refused" in first.stderr
     assert second.stderr == b""
     assert asked.stderr == first.stderr
+
+
+@pytest.mark.parametrize("user", ["root", "alice"])
+def test_cron_of_a_machine_for_all_hears_it_once_a_day_too(machine: Machine, user: str):
+    machine.config(
+        f"[fetch.isp]\nserver = 'localhost'\nuser = 'x'\nport = {free_port()}\n"
+        "password_command = 'echo secret'\nto = 'alice'\n"
+    )
+    first, second = (machine.run(user, "pymail", "fetch") for _ in range(2))
+    assert (first.returncode, second.returncode) == (75, 75)
+    assert b"Connection refused" in first.stderr
+    assert second.stderr == b""
 
 
 def test_a_dry_run_only_counts(box: Box, store: Store, account):
@@ -459,6 +487,10 @@ def test_a_dry_run_only_counts(box: Box, store: Store, account):
         ),
         ("server = 'x'\nuser = 'y'\nprotocol = 'imap4'", 'protocol "imap4" is not imap or pop3'),
         ("server = 'x'\nuser = 'y'\nprotocol = 'pop3'\nafter_fetch = 'seen'", "with POP3"),
+        (
+            "server = 'x'\nuser = 'y'\nfolders = ['a', 'INBOX']\nafter_fetch = 'move inbox'",
+            "what after_fetch moves to INBOX would be fetched from there again",
+        ),
     ],
 )
 def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):

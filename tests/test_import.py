@@ -158,10 +158,30 @@ def test_odd_words_of_fetchmail_mean_what_they_mean_there(tmp_path: Path):
     assert found.accounts["c"]["mda"] == '/usr/sbin/sendmail -i -f "$SENDER" %T'
     told = "\n".join(found.lost + found.notes)
     assert "[fetch.d]: envelope skip 1" in told
+    # Nothing says any more who a message is for.
+    assert "[fetch.g]: several users and no envelope: set envelope_header" in told
+    assert "[fetch.d]: several users" not in told
     assert "[fetch.a]: smtphost relay.example: mail is delivered on this machine" in told
     assert "[fetch.c]: fetchmail left alone what was seen already" in told
     assert "[fetch.b]: fetchmail left" not in told
     assert "[fetch.e]: fetchmail's own record (.fetchids) is not read" in told
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [("", "set envelope_header and domains"), ("envelope_recipient = X-To:1", "set domains")],
+)
+def test_a_mailbox_of_many_users_of_getmail_is_not_one_users_in_silence(
+    box: Box, header: str, told: str
+):
+    kind = "MultidropSDPSRetriever" if not header else "MultidropPOP3SSLRetriever"
+    text = (
+        f"[retriever]\ntype = {kind}\nserver = pop.example\nusername = u\npassword = p\n{header}\n"
+    )
+    (box.root / "rc").write_text(text)
+    done = box.run("pymail", "import", "getmailrc", str(box.root / "rc"))
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout.decode()
 
 
 def test_what_stands_for_sender_and_recipient_in_getmail_does_so_here():

@@ -285,6 +285,23 @@ def test_another_mailbox_may_be_opened(inbox: Box, session) -> None:
     assert (done.returncode, done.stderr) == (1, b"mail: no mail in mbox\n")
 
 
+def test_another_directory_is_no_other_mailbox(inbox: Box) -> None:
+    mbox = "".join(f"From a Mon Nov 23 00:00:00 2026\n{letter('m@x', s)}\n" for s in ("one", "two"))
+    (inbox.home / "sub").mkdir()
+    for place in ("box", "sub/box"):
+        (inbox.home / place).write_text(mbox)
+    done = script(inbox, "cd sub", "p 1", "d 2", "file %", "file #", "p 1", args=("-f", "box"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"Subject: one") == 2
+    assert (inbox.home / "sub/box").read_text() == mbox
+    assert b"Subject: two" not in (inbox.home / "box").read_bytes()
+    # One that was left before is found again, too.
+    out = said(inbox, "file box", "cd sub", "file #", "cd /", "file #", "p 1", "d 1")
+    assert "Subject: one" in out
+    assert (inbox.home / "box").read_bytes() == b""
+    assert (inbox.home / "sub/box").read_text() == mbox
+
+
 def test_a_mailbox_that_cannot_be_changed_is_left_with_x(machine) -> None:
     machine.send("root", b"Subject: one\n\nx\n", "alice")
     machine.flush()
@@ -355,6 +372,20 @@ def test_s_saves_and_deletes_and_c_copies(inbox: Box) -> None:
     assert names(inbox) == ["cur/d:2,"]
 
 
+def test_what_is_saved_survives_a_power_cut_by_its_name_too(inbox: Box) -> None:
+    needs("strace")
+    (inbox.home / "md").mkdir()
+    trace = inbox.home / "trace"
+    watch = ("-f", "-qq", "-y", "-e", "trace=fsync,unlinkat", "-o", str(trace))
+    commands = b"s 1 saved\ns 2 md\nq\n"
+    done = inbox.run("strace", *watch, *argv("mail", "-n", "-N"), stdin=commands)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(names(inbox)) == 2
+    synced = trace.read_text().partition("unlinkat(")[0]  # then the inbox loses them
+    for place in ("saved", "", "md/cur", "md"):
+        assert f"<{inbox.home / place!s}>" in synced, place
+
+
 def test_what_cannot_be_saved_is_not_deleted(inbox: Box) -> None:
     out = said(inbox, "s 1 /nowhere/x", "q")
     assert "/nowhere/x: No such file or directory" in out
@@ -366,6 +397,15 @@ def test_a_maildir_may_be_saved_to(inbox: Box) -> None:
     said(inbox, "set folder=~", "s 1 +Old", "q")
     (kept,) = letters(inbox.home / "Old")
     assert kept.body == b"body one\n"
+
+
+def test_a_directory_of_other_files_is_made_no_maildir(inbox: Box) -> None:
+    (inbox.home / "Documents").mkdir()
+    (inbox.home / "Documents" / "plan.txt").write_text("x")
+    out = said(inbox, "s 1 Documents", "q")
+    assert "Documents: Is a directory" in out
+    assert os.listdir(inbox.home / "Documents") == ["plan.txt"]
+    assert len(names(inbox)) == 4, "what was not saved is not deleted"
 
 
 def test_w_writes_the_text_decoded(box: Box) -> None:
@@ -574,6 +614,30 @@ def test_what_is_no_command_is_said_and_counts_in_the_status(inbox: Box) -> None
     assert done.returncode == 0, "quit at the end of the input did what it should"
     done = script(inbox, "p 9", "x")
     assert done.stdout == b"no message 9\n"
+
+
+def test_a_slip_of_the_hand_ends_no_session(inbox: Box, person) -> None:
+    slips = [f"{verb} x\0y" for verb in ("source", "file", "cd", "!", "s 1", "w 1", "pipe 1")]
+    # A backslash with nothing behind it is a word with nothing in it.
+    done = said(inbox, "d 1", *slips, "file \\", "source \\", "p 2")
+    assert done.count("no command has a NUL in it\n") == len(slips)
+    assert "file which mailbox?\nsource which file?\n" in done
+    assert "body two" in done
+    assert "cur/a:2,S" not in names(inbox), "the end of the input is quit"
+    here = person()
+    here.wait("? ")
+    here.type("m bob\n")
+    here.wait("Subject: ")
+    here.type("one\0two\nkept\n")  # Ctrl-Space
+    for escape in ("~r a\0b", "~! a\0b", "~w a\0b", "~| a\0b", "~@ a\0b"):
+        here.type(f"{escape}\n")
+        here.wait("no escape has a NUL in it")
+    here.type(".\n")
+    here.wait("? ")
+    here.type("x\n")
+    assert here.end() == 0
+    letter = sent(inbox)
+    assert (letter.values("subject"), letter.body) == (["onetwo"], b"kept\n")
 
 
 # --- answering -----------------------------------------------------------------------------------

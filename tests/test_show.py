@@ -5,7 +5,7 @@ import os
 from email.message import EmailMessage
 
 import pytest
-from harness import Box
+from harness import Box, argv
 
 HOSTILE = (
     b"From: =?utf-8?q?a=1B=5B31m?= <a\x9b1m@x>\nTo: \x1b]0;owned\x07\n"
@@ -126,3 +126,22 @@ def test_pymail_show_saves_attachments(box: Box) -> None:
     assert shown["attachments"] == [{"part": "2", "name": "../отчёт", "type": "a/b", "size": 4}]
     assert facts(box, "show", "-f", "m", "-j", shown["id"]) == [shown]
     assert box.run("pymail", "show", "-f", "m", "--save", "nowhere", "1").returncode == 65
+
+
+def test_half_of_an_attachment_is_not_left(box: Box) -> None:
+    part = "--x\nContent-Disposition: attachment; filename={}\n\n{}\n"
+    body = part.format("small", "whole") + part.format("big", "y" * 100_000)
+    head = "From: a@x\nContent-Type: multipart/mixed; boundary=x\n\n"
+    (box.home / "m" / "new").mkdir(parents=True)
+    (box.home / "m" / "new" / "a").write_text(f"{head}{body}--x--\n")
+    (box.home / "out").mkdir()
+    # No file may grow beyond 50 KiB: as if the disk were full.
+    command = ("-c", 'ulimit -f 100; exec "$@"', "sh", *argv("pymail", "show", "-f", "m"))
+    done = box.run("/bin/sh", *command, "--save", "out", "1")
+    assert (done.returncode, done.stderr.count(b"\n")) == (65, 1), done
+    assert b"cannot save into out: File too large" in done.stderr
+    assert {path.name: path.read_text() for path in (box.home / "out").iterdir()} == {
+        "small": "whole"
+    }
+    assert box.run("pymail", "show", "-f", "m", "--save", "out", "1").returncode == 0
+    assert len((box.home / "out" / "big").read_text()) == 100_000

@@ -256,6 +256,8 @@ def _destination(account: dict[str, object], options: Options, lose: Lose) -> No
     if "*" in names or len(local) > 1:
         if header := options.get("envelope"):
             account["envelope_header"] = str(header)
+        else:
+            lose("several users and no envelope: set envelope_header, or one user gets all mail")
         domains = options.get("localdomains")
         if domains:
             account["domains"] = domains

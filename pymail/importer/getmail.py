@@ -85,11 +85,17 @@ class _Reader:
             self._folders(given)
         if given.pop("use_xoauth2", "").lower() in ("true", "1", "yes"):
             self._account["sasl_mechanism_filter"] = ["xoauth2"]
+        self._tell_apart(kind, given)
+        if folder := given.pop("move_on_delete", ""):
+            self._account["after_fetch"] = f"move {folder}"
+
+    def _tell_apart(self, kind: str, given: dict[str, str]) -> None:
+        """Take over what says who a message is for."""
         if header := given.pop("envelope_recipient", ""):
             self._account["envelope_header"] = header.partition(":")[0]
             self._lose("envelope_recipient: set domains to those of your users")
-        if folder := given.pop("move_on_delete", ""):
-            self._account["after_fetch"] = f"move {folder}"
+        elif kind.startswith("Multidrop"):
+            self._lose(f"{kind}: set envelope_header and domains, or one user gets all mail")
 
     def _folders(self, given: dict[str, str]) -> None:
         text = given["mailboxes"].strip()
