@@ -15,19 +15,25 @@ Without the end nothing is queued: who dies in the middle has sent nothing.
 import _socket  # socket itself costs more than the rest of a submission
 import os
 import struct
+from itertools import chain
 
+from pymail.address import quote
 from pymail.errors import MailError, SealedError, TempError
-from pymail.paths import INLET
+from pymail.paths import INLET, SYSTEM_SPOOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from pymail.envelope import Envelope
+    from pymail.spool import Spool
 
 MOST_ARGUMENTS = 1 << 21
 """Bytes; Linux has no longer command lines."""
 
 _MOST_PIECE = 1 << 16
 _MOST_DIGITS = 8
+_MOST_HELD = 1 << 25
 _MOST_ANSWER = 1 << 13
 _PATIENCE = 60
 _CREDENTIALS = "3i"
@@ -35,6 +41,28 @@ _CREDENTIALS = "3i"
 
 class _RefusedError(MailError):
     """What the other end says, with its status."""
+
+
+def queue(spool: "Spool", envelope: "Envelope", data: bytes) -> str:
+    """Queue a whole message, through the socket where the spool is sealed; return its id."""
+    sealed = out_of_sight(spool)
+    if spool.path != SYSTEM_SPOOL or spool.system:
+        try:
+            return spool.submit(envelope, data)
+        except SealedError as error:
+            if spool.path != SYSTEM_SPOOL:
+                raise
+            sealed = error
+    sender = [] if envelope.sender is None else ["-f", quote(envelope.sender) or "<>"]
+    body = ["-B8BITMIME"] if envelope.body.startswith("8BITMIME") else []
+    args = ["-i", *body, *sender, "--", *map(quote, envelope.recipients)]
+    pieces = iter((data, b""))
+    return hand_over(args, envelope.full_name, lambda: next(pieces), sealed)
+
+
+def out_of_sight(spool: "Spool") -> SealedError:
+    """Return what to say where a spool cannot even be seen."""
+    return SealedError(f"cannot queue message: {spool.path} is out of sight")
 
 
 def hand_over(
@@ -45,6 +73,8 @@ def hand_over(
     Raise `error` where nobody listens, TempError where the other end fails, MailError with what
     it refuses.
     """
+    # Who holds a connection holds it up for others: first what a slow program has to say.
+    said = _collected(read)
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     channel.settimeout(_PATIENCE)
     try:
@@ -54,7 +84,7 @@ def hand_over(
         words = f"{error}, and {INLET} cannot be reached ({trouble.strerror or trouble})"
         raise TempError(words) from None
     try:
-        return _answered(channel, args, name, read)
+        return _answered(channel, args, name, chain(said, iter(read, b"")))
     except OSError as trouble:
         words = f"cannot queue message: {INLET}: {trouble.strerror or trouble}; try again later"
         raise TempError(words) from None
@@ -62,15 +92,26 @@ def hand_over(
         channel.close()
 
 
+def _collected(read: "Callable[[], bytes]") -> list[bytes]:
+    """Return what is to be read, or as much of it as is held in memory."""
+    said: list[bytes] = []
+    size = 0
+    while size < _MOST_HELD and (data := read()):
+        said.append(data)
+        size += len(data)
+    return said
+
+
 def _answered(
-    channel: "_socket.socket", args: list[str], name: str | None, read: "Callable[[], bytes]"
+    channel: "_socket.socket", args: list[str], name: str | None, pieces: "Iterable[bytes]"
 ) -> str:
     words = ["" if name is None else f"={name}", *args]
     block = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
     try:
         channel.sendall(_piece(block))
-        while data := read():
-            channel.sendall(_piece(data))
+        for data in pieces:
+            for start in range(0, len(data), _MOST_PIECE):
+                channel.sendall(_piece(data[start : start + _MOST_PIECE]))
         channel.sendall(_piece(b""))
     except (BrokenPipeError, ConnectionResetError):
         pass  # it has said why

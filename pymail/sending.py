@@ -12,6 +12,7 @@ from pymail import (
     charset,
     compose,
     errors,
+    inlet,
     keep,
     message,
     paths,
@@ -189,7 +190,7 @@ class Sending:
             raise TooBigError(f"cannot queue message: {text}")
         # An interrupt from here on must not say "not sent" of what was sent.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        qid = spool.submit(envelope, data)
+        qid = inlet.queue(spool, envelope, data)
         self._record(named[0], data)
         if options.verbose:
             sys.stdout.write(f"{qid}: queued\n")

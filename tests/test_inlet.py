@@ -69,11 +69,16 @@ def server(machine: Machine) -> Iterator[list[int]]:
 
 
 def sealed(
-    seal: str, *args: str, letter: bytes = LETTER, uid: int = 1002, **env: str
+    seal: str,
+    *args: str,
+    letter: bytes = LETTER,
+    uid: int = 1002,
+    program: str = "/usr/sbin/sendmail",
+    **env: str,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run sendmail as a user who can gain no right, after `seal` was done to the mounts."""
+    """Run a program as a user who can gain no right, after `seal` was done to the mounts."""
     drop = f"setpriv --no-new-privs --reuid {uid} --regid {uid} --clear-groups"
-    script = f'{seal} && exec {drop} /usr/sbin/sendmail "$@"'
+    script = f'{seal} && exec {drop} {program} "$@"'
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *args],
         input=letter, capture_output=True, env=measured({**BOX, **env}), check=False, timeout=60,
@@ -98,6 +103,38 @@ def test_a_sealed_service_submits(
     assert got.values("return-path") == ["<bob@example.net>"]
     assert got.values("from") == ['"Bob (the) Builder" <bob@example.net>']
     assert server == [0]
+
+
+def test_mail_in_a_sandbox_goes_the_same_way(machine: Machine, server: list[int]) -> None:
+    machine.aliases('root: alice\n"a b": bob\n')
+    for seal in (READ_ONLY, HIDDEN):
+        done = sealed(
+            seal, "-s", "заголовок", "-r", "o'b@example.net", '"a b"@example.net', "alice",
+            letter="текст\n".encode(), program="/usr/bin/mail", HOME="/nonexistent",
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    machine.flush()
+    got = machine.mail("alice")
+    assert len(machine.mail("bob")) == 2
+    assert [each.values("return-path") for each in got] == [["<o'b@example.net>"]] * 2
+    assert {each.body for each in got} == {"текст\n".encode()}
+    assert server == [0, 0]
+
+
+def test_a_slow_program_holds_no_connection(machine: Machine, server: list[int]) -> None:
+    drop = "setpriv --no-new-privs --reuid 1002 --regid 1002 --clear-groups"
+    script = f"{READ_ONLY} && {drop} /usr/sbin/sendmail alice"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdin=subprocess.PIPE, env=measured(BOX)
+    ) as slow:
+        assert slow.stdin
+        slow.stdin.write(LETTER)
+        slow.stdin.flush()
+        assert sealed(READ_ONLY, "alice").returncode == 0  # meanwhile
+        slow.stdin.close()
+        assert slow.wait(60) == 0
+    machine.flush()
+    assert len(machine.mail("alice")) == 2
 
 
 def test_who_can_write_needs_no_socket(machine: Machine, server: list[int]) -> None:

@@ -376,7 +376,7 @@ def _accepted(request: Request, args: list[str]) -> str:
     spool = Spool(paths.spool())
     if spool.path != paths.SYSTEM_SPOOL:
         return submit(request, spool, _read)
-    sealed = SealedError(f"cannot queue message: {spool.path} is out of sight")
+    sealed = None
     if spool.system:
         try:
             return submit(request, spool, _read)
@@ -385,6 +385,7 @@ def _accepted(request: Request, args: list[str]) -> str:
     from pymail import inlet  # noqa: PLC0415  (costs the usual path nothing)
 
     request.delivery = ""  # root's flush does it
+    sealed = sealed or inlet.out_of_sight(spool)
     return inlet.hand_over(args, request.full_name, _read, sealed)
 
 
