@@ -100,7 +100,7 @@ class Chroot:
         place = f"{self.root}{CODE}"
         shutil.copytree(ROOT / "pymail", f"{place}/pymail", ignore=ours)
         # Before a pymail that is packaged there.
-        text = launcher.script("pymail", "/usr/bin/python3 -I", CODE)
+        text = launcher.script("pymail", "/usr/bin/python3", "-I", CODE)
         self.write(f"{CODE}/run", text.replace("path.append(", "path.insert(0, "), 0o755)
 
     def pymail(self, *args: str) -> str:

@@ -10,19 +10,19 @@ from harness import missing
 pytestmark = pytest.mark.timeout(0 if FULL else 300)
 
 
-MANY = {"flush": 25, "relay-own": 6, "relay-later": 6}
+MANY = {"flush": 15, "relay-own": 4, "relay-later": 4}
 MIX = [*ERRORS, *(f"{name}+" for name in ERRORS)]
 
 
 @pytest.mark.parametrize("scene", SUBMISSIONS)
 def test_a_submission_that_meets_an_error_says_so_and_leaves_nothing(scene):
-    play(f"{scene}, errors", Case(scene, "EIO"), 13, mix=MIX)
+    play(f"{scene}, errors", Case(scene, "EIO"), 9, mix=MIX)
     play(f"{scene}, short transfers", Case(scene, "short"), 3)
 
 
 @pytest.mark.parametrize("scene", [*DELIVERIES, "newaliases"])
 def test_a_program_that_meets_an_error_loses_doubles_and_bounces_nothing(scene):
-    play(f"{scene}, errors", Case(scene, "EIO"), MANY.get(scene, 11), mix=MIX)
+    play(f"{scene}, errors", Case(scene, "EIO"), MANY.get(scene, 7), mix=MIX)
     play(f"{scene}, short transfers", Case(scene, "short"), 3)
 
 

@@ -275,7 +275,7 @@ def test_what_was_put_aside_is_never_written_over(fresh: Fresh) -> None:
 def test_the_programs_start_wherever_python_is(fresh: Fresh) -> None:
     place = f"/home/bob/my {'very ' * 25}own"
     fresh.run("mkdir", "-p", place, user="bob")
-    fresh.run("cp", "-d", sys.executable, f"{place}/python", user="bob")
+    fresh.run("ln", "-s", os.path.realpath(sys.executable), f"{place}/python", user="bob")
     code = f"import sys; sys.executable = {place + '/python'!r}; from pymail.cli.admin import main"
     args = ("-I", "-c", f"{code}; main()", "setup", "--start", "none")
     assert fresh.run(sys.executable, *args, user="bob").stderr == b""

@@ -23,6 +23,9 @@ from pymail.cli.terminal import say
 from pymail.errors import UsageError
 from pymail.spool import Spool
 
+_NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click says, from 8.2 on, where a group is called without a command."""
+
 
 def main() -> int:
     """Run the program."""
@@ -41,6 +44,9 @@ def _main() -> int:
     try:
         status = face.main(args=arguments, prog_name="pymail", standalone_mode=False)
     except click.UsageError as error:
+        if isinstance(error, _NO_COMMAND):
+            sys.stderr.write(f"{error.format_message()}\n")
+            return errors.EX_USAGE
         raise UsageError(error.format_message().rstrip(".")) from None
     except click.Abort:
         return 130
