@@ -3,6 +3,7 @@
 Looks, and changes nothing.  What may not be looked at is passed over: root sees most.
 """
 
+import functools
 import os
 import pwd
 import shlex
@@ -255,7 +256,7 @@ def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
     for user, accounts in _fetching(settings, spool):
         folder = fetched.place(spool, user.home)
         try:
-            names = child.ask(user, lambda folder=folder: peek.names(folder))  # type: ignore[misc]
+            names = child.ask(user, functools.partial(peek.names, folder))
         except OSError:
             continue  # not ours to see
         stray = [name for name in names if name not in accounts and not name.startswith(".")]

@@ -103,10 +103,10 @@ def run(
     )
     _doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
-    flusher.tend()
     try:
-        while time.monotonic() < deadline and flusher.round():
-            pass
+        flusher.work()
+        if flusher.tend():
+            flusher.work()
     except BaseException:
         flusher.abandon()
         raise
@@ -136,6 +136,11 @@ class _Flusher:
         self._nursery: Nursery | None = None
         self._warned = Warned(f"{common.spool.queue}/.warned")
 
+    def work(self) -> None:
+        """Deliver until nothing is due, or the time is over."""
+        while not self._late() and self.round():
+            pass
+
     def round(self) -> bool:
         """Work on everything due now; return False where nothing could be done."""
         spool = self._run.spool
@@ -156,15 +161,18 @@ class _Flusher:
         self._drain()
         return progress
 
-    def tend(self) -> None:
-        """Tell what is to be told of jobs of cron; where that fails, mail goes on all the same."""
+    def tend(self) -> bool:
+        """Tell what is to be told of jobs of cron; say whether something was.
+
+        After the work: a job whose letters waited for this run was not silent.
+        """
         folding = self._run.folding
         try:
-            if folding:
-                folding.tend(int(time.time()))
+            return folding is not None and folding.tend(int(time.time()))
         except (OSError, MailError) as error:
             words = error.strerror if isinstance(error, OSError) else error
             self._complain(f"cannot tell of jobs of cron: {words}")
+            return False
 
     def abandon(self) -> None:
         """Stop agents in their work: what they did from here on, nobody would record."""

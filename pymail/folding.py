@@ -28,6 +28,7 @@ from pymail.identity import Identity, lookup
 from pymail.route import Target
 from pymail.spool import ATTEMPTED, Attempt, Spool, make_id
 from pymail.transport.maildir import WITHIN
+from pymail.users import user_of
 
 MOST_JOBS = 500
 """Jobs of one user that are known; letters of any further one all go out."""
@@ -43,7 +44,7 @@ class Folding:
     def __init__(
         self, spool: Spool, config: Config, single: Identity | None, say: Callable[[str], None]
     ) -> None:
-        """Take up what is known; `say` hears of what cannot be read."""
+        """Look after the letters of a spool; `say` hears of what cannot be read."""
         self._spool = spool
         self._config = config
         self._single = single
@@ -60,7 +61,7 @@ class Folding:
         if active.head.size > cronmail.LIMIT:
             return False
         output, sent = active.message()[body:], active.head.arrived
-        print_ = cronmail.fingerprint(output, sent)
+        mark = cronmail.fingerprint(output, sent)
         with self._locked():
             known = self._load(letter.key)
             if known and sent >= known.over:
@@ -69,13 +70,13 @@ class Folding:
             if known is None and self._is_full(letter.key):
                 return False
             before = known or Episode(letter.job, tuple(recipients), sent, sent)
-            same = before.known(print_)
+            same = before.known(mark)
             if before.newest == active.qid:  # a run that died had come so far
                 folded = same is not None and same.times > 1
             else:
                 folded = same is not None
                 line = cronmail.first_line(output)
-                self._save(letter.key, before.heard(active.qid, print_, line, sent))
+                self._save(letter.key, before.heard(active.qid, mark, line, sent))
             words = "the job has said the same before" if folded else "the job says this first"
             status = _FOLDED if folded else _FIRST
             active.note(Attempt(int(time.time()), 0, status, "2.0.0", letter.key, words))
@@ -111,10 +112,13 @@ class Folding:
         starts, ends = _next(begin, now), _next(end, now)
         return ends if ends < starts else 0
 
-    def tend(self, now: int) -> None:
-        """Tell of jobs that are silent again, and give the digest when it is time.  OSError."""
+    def tend(self, now: int) -> bool:
+        """Tell of jobs that are silent again, and give the digest when it is time.
+
+        Say whether it was time for anything.  OSError, TempError.
+        """
         if not os.path.isdir(self._path) or os.stat(self._path).st_mtime > now:
-            return
+            return False
         with self._locked():
             held = dict(self._episodes())
             for key, each in list(held.items()):
@@ -122,6 +126,7 @@ class Folding:
                     self._end(key, each)
                     del held[key]
             self._digest(held, now)
+        return True
 
     def _keeper(self, uid: int) -> tuple[Identity, str]:
         """Return who keeps the originals that `uid` submitted and that leave the machine."""
@@ -135,8 +140,6 @@ class Folding:
         return user, f"{user.home}/{folder}{WITHIN}/"
 
     def _name(self, uid: int) -> str:
-        from pymail.users import user_of  # noqa: PLC0415 -- most letters stay on the machine
-
         return user_of(uid).name if uid else self._config.root_user or "root"
 
     def _end(self, key: str, each: Episode) -> None:

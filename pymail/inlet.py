@@ -70,8 +70,8 @@ def hand_over(
 ) -> str:
     """Have a message queued at the other end; return its id, once it is safe.
 
-    Raise `error` where nobody listens, TempError where the other end fails, MailError with what
-    it refuses.
+    Raise TempError where nobody listens, which begins with `error`, or where the other end fails;
+    MailError with what it refuses.
     """
     # Who holds a connection holds it up for others: first what a slow program has to say.
     said = _collected(read)

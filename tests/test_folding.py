@@ -232,6 +232,18 @@ def test_a_letter_in_the_quiet_hours_comes_when_they_are_over(play: Callable[[st
     assert here.subjects() == {job: 1, f"Recovered: {job}": 1}  # it was silent since 2:00
 
 
+def test_letters_that_waited_for_flush_are_no_silence(play: Callable[[str], Play]) -> None:
+    here = play(FOLD)
+    for number in range(30):
+        here.submit("backup", "disk full")
+        if number < 3:
+            here.flush()
+        here.clock.now += 3600
+    here.flush()
+    assert here.subjects() == {"Cron <root@box> backup": 1}
+    assert here.subjects("Maildir/.Cron") == {"Cron <root@box> backup": 29}
+
+
 @pytest.mark.parametrize("dies", ["after the episode", "after the note", "after the letter"])
 def test_a_run_that_dies_folds_no_first_letter_and_counts_none_twice(
     play: Callable[[str], Play], monkeypatch: pytest.MonkeyPatch, dies: str

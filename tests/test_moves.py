@@ -156,6 +156,15 @@ def places(tmp_path: Path, machine: Machine, *, whole: bool) -> Iterator[Chroot]
         yield here
 
 
+def played(here: Chroot, old: Old, server: Relay) -> tuple[int, list[Passed]]:
+    """Start the old program; return how many letters of cron arrive, and as what."""
+    if old.start:
+        here.call(*old.start)
+    count = 4 if old is OLD["postfix"] else 3
+    cron_mail(here)
+    return count, arrived(here, server, count)
+
+
 @pytest.mark.parametrize("kind", OLD)
 def test_the_mail_of_cron_goes_as_before_and_so_it_does_afterwards(
     places: Chroot, kind: str, *, whole: bool
@@ -168,11 +177,7 @@ def test_the_mail_of_cron_goes_as_before_and_so_it_does_afterwards(
         configure(here, old, server)
         if whole:
             here.apt("install", *KEEP, old.package)
-        if old.start:
-            here.call(*old.start)
-        count = 4 if kind == "postfix" else 3
-        cron_mail(here)
-        before = arrived(here, server, count)
+        count, before = played(here, old, server)
         system = here.sight(*KEPT)
 
         here.checkout()
@@ -199,11 +204,7 @@ def test_apt_changes_one_for_the_other_and_back(places: Chroot, kind: str) -> No
     with relay() as server:
         configure(here, old, server)
         here.apt("install", *KEEP, old.package)
-        if old.start:
-            here.call(*old.start)
-        count = 4 if kind == "postfix" else 3
-        cron_mail(here)
-        before = arrived(here, server, count)
+        count, before = played(here, old, server)
 
         (here.root / "pymail.deb").write_bytes(package(here.root / "tmp").read_bytes())
         here.apt("install", *KEEP, "./pymail.deb")
