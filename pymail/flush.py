@@ -19,13 +19,14 @@ from pymail.agent import Agent
 from pymail.config import Config
 from pymail.errors import DataError, MailError
 from pymail.identity import Identity
-from pymail.job import Job, Run
+from pymail.job import Job
 from pymail.log import Log
 from pymail.nursery import Nursery
 from pymail.outbound import Outbound
 from pymail.outcome import Outcome, deferred, kept
 from pymail.rewrite import Rewriting
 from pymail.route import Router
+from pymail.run import Run
 from pymail.secret import Logins
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery

@@ -21,7 +21,6 @@ from pymail import spool as spools
 from pymail.active import Active, take
 from pymail.envelope import Envelope
 from pymail.flush import Selection
-from pymail.job import Job
 from pymail.log import Log
 from pymail.retry import LEAST_ATTEMPTS
 from pymail.spool import ATTEMPTED, HELD, NEVER, Attempt, Spool
@@ -432,7 +431,7 @@ def test_a_report_that_a_crash_prevented_goes_where_it_would_have_gone(box, monk
     box.aliases(f"list: {NOBODY}, another-nobody, {box.user}\nowner-list: {box.user}\n")
     box.send(b"Subject: s\n\n", "list")
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "_report", fails)
+        patch.setattr(Spool, "insert", fails)
         run_here(box, patch)
     assert len(box.maildir()) == 1
     for _ in range(2):
