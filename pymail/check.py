@@ -46,7 +46,7 @@ _SEARCHED_BY_ALL = 0o555
 _SENDMAIL = "/usr/sbin/sendmail"
 
 
-class Finding(NamedTuple):
+class Fault(NamedTuple):
     """Something that is wrong: `fatal` if mail does not move, or is lost, because of it."""
 
     text: str
@@ -57,13 +57,13 @@ class Finding(NamedTuple):
         return f"{self.text}: {self.remedy}"
 
 
-def check(spool: Spool, now: int) -> list[Finding]:
+def check(spool: Spool, now: int) -> list[Fault]:
     """Return everything that is wrong, the configuration first: the rest depends on it."""
     try:
         settings = config.here(spool.path)
     except MailError as error:
-        return [Finding(str(error), "correct it; until then flush does not run", fatal=True)]
-    found: list[Finding] = []
+        return [Fault(str(error), "correct it; until then flush does not run", fatal=True)]
+    found: list[Fault] = []
     for part in (
         of_settings,
         of_secrets,
@@ -79,31 +79,31 @@ def check(spool: Spool, now: int) -> list[Finding]:
     return found
 
 
-def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find settings that fit neither the machine nor one another."""
     if settings.myorigin.lower() not in {name.lower() for name in settings.mydestination}:
-        yield Finding(
+        yield Fault(
             f"myorigin {settings.myorigin} is not in mydestination, so mail to a bare name leaves",
             "add it: pymail config set mydestination '$myhostname $myorigin localhost'",
         )
     if _leaves(settings) and _is_private(settings.myorigin) and not settings.smtp_generic_maps:
-        yield Finding(
+        yield Fault(
             f"mail leaves as user@{settings.myorigin}, which others may refuse",
             "name an address that they know: pymail config set smtp_generic_maps"
             f""" '{{ "@{settings.myorigin}" = "you@provider.example" }}'""",
         )
     if settings.mailbox_transport and settings.mailbox_command:
-        yield Finding(
+        yield Fault(
             "mailbox_command is set, but mailbox_transport counts before it",
             "pymail config unset one of them, or remove it from config.toml",
         )
     if settings.mailbox_transport and settings.filter:
-        yield Finding(
+        yield Fault(
             "filter is set, but mail that mailbox_transport takes goes through no filter",
             "have that server filter, or unset one of them",
         )
     if settings.delay_warning_time >= settings.maximal_queue_lifetime > 0:
-        yield Finding(
+        yield Fault(
             "delay_warning_time is not below maximal_queue_lifetime, so nobody is ever warned",
             "lower it",
         )
@@ -112,9 +112,7 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
         users["mail_owner"] = settings.mail_owner
     for name, user in users.items():
         if spool.system and user and not _exists(user):
-            yield Finding(
-                f"{name}: there is no user {user}", f"adduser --system {user}", fatal=True
-            )
+            yield Fault(f"{name}: there is no user {user}", f"adduser --system {user}", fatal=True)
     yield from _programs(settings)
 
 
@@ -129,7 +127,7 @@ def _is_private(domain: str) -> bool:
     return not dot or last in _PRIVATE or domain.lower().endswith(".home.arpa")
 
 
-def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find files with passwords that others may read."""
     folder = os.path.dirname(config.machine(spool.path)["config"])
     for place in (folder, f"{folder}/conf.d"):
@@ -137,24 +135,24 @@ def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             status = peek.status(f"{place}/{name}")
             secret = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
             if secret and status and status.st_mode & 0o077:
-                yield Finding(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
+                yield Fault(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
 
 
-def of_keys(settings: Config, _spool: Spool, _now: int) -> Iterator[Finding]:
+def of_keys(settings: Config, _spool: Spool, _now: int) -> Iterator[Fault]:
     """Find what keeps mail from being signed, and so from leaving."""
     try:
         found = list(dkimkeys.keys(settings.dkim_directory))
         if found and not dkim.is_installed():
             words = f"the keys in {settings.dkim_directory} cannot sign"
-            yield Finding(words, dkimkeys.EXTRA, fatal=True)
+            yield Fault(words, dkimkeys.EXTRA, fatal=True)
         for key in found:
             if dkimkeys.is_open(key):
-                yield Finding(f"others may read {key.path}", f"chmod 640 {key.path}", fatal=True)
+                yield Fault(f"others may read {key.path}", f"chmod 640 {key.path}", fatal=True)
     except OSError:
         return  # not ours to see
 
 
-def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find directories of the spool with the wrong owner or mode, and damaged messages."""
     owner = 0 if spool.system else os.getuid()
     # In user mode nobody else needs to come in.
@@ -170,14 +168,14 @@ def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
         if status and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
             place = f"{spool.path}/drop/{name}"
             words = f"others may write to {place}, so mail in it is not taken"
-            yield Finding(words, f"chmod 700 {place}")
+            yield Fault(words, f"chmod 700 {place}")
     for name in peek.names(spool.queue):
         if name.endswith(".damaged"):
             place = f"{spool.queue}/{name}"
-            yield Finding(f"{place} is damaged and set aside", "look at it, then delete it")
+            yield Fault(f"{place} is damaged and set aside", "look at it, then delete it")
 
 
-def of_disk(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_disk(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find a disk that is nearly full, and a file system that keeps less than is promised."""
     place = spool.path if os.path.isdir(spool.path) else "/"
     try:
@@ -186,58 +184,58 @@ def of_disk(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
         return
     free = space.f_bavail * space.f_frsize
     if free < 2 * (settings.message_size_limit or 1 << 24):
-        yield Finding(f"only {free >> 20} MiB are free where {place} is", "make room", fatal=True)
+        yield Fault(f"only {free >> 20} MiB are free where {place} is", "make room", fatal=True)
     if space.f_files and space.f_favail < FEW_INODES:
-        yield Finding(f"only {space.f_favail} inodes are free where {place} is", "make room")
+        yield Fault(f"only {space.f_favail} inodes are free where {place} is", "make room")
     yield from promises(place, *_file_system(place))
 
 
-def promises(place: str, kind: str, options: str) -> Iterator[Finding]:
+def promises(place: str, kind: str, options: str) -> Iterator[Fault]:
     """Find what a file system of this kind does not keep."""
     if kind in {"tmpfs", "ramfs"}:
-        yield Finding(f"{place} is on {kind}: the queue does not survive a reboot", "move it")
+        yield Fault(f"{place} is on {kind}: the queue does not survive a reboot", "move it")
     elif kind.startswith(("nfs", "cifs", "smb", "9p", "fuse")):
         words = f"{place} is on {kind}: after a power cut a message may be lost or be there twice"
-        yield Finding(words, "put the spool on a disk of this machine")
+        yield Fault(words, "put the spool on a disk of this machine")
     elif kind == "overlay" and "volatile" in options.split(","):
         words = f"{place} is on a volatile overlay: nothing there survives a crash"
-        yield Finding(words, "mount a volume there")
+        yield Fault(words, "mount a volume there")
 
 
-def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find mistakes in the aliases files, and indexes that are older than they are."""
     for file in settings.alias_maps:
         examined = aliascheck.Examined(file)
         if examined.status is None and not examined.mistakes:
             if settings.source("alias_maps") != "default":
-                yield Finding(f"{file} is not there", "make it, or change alias_maps")
+                yield Fault(f"{file} is not there", "make it, or change alias_maps")
             continue
         for mistake in examined.mistakes:
-            yield Finding(str(mistake), "correct it", fatal=mistake.fatal)
+            yield Fault(str(mistake), "correct it", fatal=mistake.fatal)
         if examined.status is not None and examined.status.st_size > aliases.INDEXED:
             from pymail import aliasindex  # noqa: PLC0415 -- sqlite3 only where there is an index
 
             if aliasindex.fresh(spool.path, file, examined.status) is None:
-                yield Finding(f"{file} is large and has no index of now", "newaliases")
+                yield Fault(f"{file} is large and has no index of now", "newaliases")
 
 
-def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find tables that say nothing, and mail for root or postmaster that has no place to go."""
     if spool.system and os.geteuid() != 0:
         return
     try:
         machine = world.open_machine(settings, spool.path)
     except MailError as error:
-        yield Finding(str(error), "correct it; until then flush does not run", fatal=True)
+        yield Fault(str(error), "correct it; until then flush does not run", fatal=True)
         return
     for mistake in machine.mistakes:
-        yield Finding(mistake, "correct it; the line is passed over")
+        yield Fault(mistake, "correct it; the line is passed over")
     router = Router(machine)
     for role in ("root", "postmaster"):
         for target in router.plan(router.qualify(role)):
             outcome = target.outcome
             if outcome is not None and outcome.status != "sent":
-                yield Finding(f"mail for {role} {end(target)}", _place(role, settings), fatal=True)
+                yield Fault(f"mail for {role} {end(target)}", _place(role, settings), fatal=True)
 
 
 def _place(role: str, settings: Config) -> str:
@@ -251,7 +249,7 @@ def _place(role: str, settings: Config) -> str:
     return f"echo 'root: LOGIN' >>{file} && newaliases"
 
 
-def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
+def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find records of accounts that are not in the configuration any more."""
     for user, accounts in _fetching(settings, spool):
         folder = fetched.place(spool, user.home)
@@ -261,11 +259,11 @@ def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Finding]:
             continue  # not ours to see
         stray = [name for name in names if name not in accounts and not name.startswith(".")]
         for name in stray[:_MOST_RECORDS]:
-            files = [f"{folder}/{name}", f"{folder}/.{name}.lock"]
+            files = fetched.files(folder, name)
             # As the user: the directory is theirs, and may lead elsewhere.
             command = f"runuser -u {user.name} -- " if user.name else ""
             words = f"{files[0]} records what was fetched, but there is no such account"
-            yield Finding(words, f"{command}rm -f {shlex.join(files)}")
+            yield Fault(words, f"{command}rm -f {shlex.join(files)}")
 
 
 def _fetching(settings: Config, spool: Spool) -> Iterator[tuple[Identity, set[str]]]:
@@ -280,22 +278,22 @@ def _fetching(settings: Config, spool: Spool) -> Iterator[tuple[Identity, set[st
             yield user, {each.name for each in settings.accounts.values() if each.to == name}
 
 
-def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
+def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     """Find mail that nobody moves: flush is not started, or complains."""
     if spool.system and not _is_ours(_SENDMAIL):
         words = f"{_SENDMAIL} is not pymail's, so what programs send goes elsewhere"
-        yield Finding(words, f"ln -sf {schedule.program('sendmail')} {_SENDMAIL}", fatal=True)
+        yield Fault(words, f"ln -sf {schedule.program('sendmail')} {_SENDMAIL}", fatal=True)
     if spool.system and not schedule.serves_system():
-        yield Finding("nothing starts flush", schedule.remedy_for_system(), fatal=True)
+        yield Fault("nothing starts flush", schedule.remedy_for_system(), fatal=True)
     if not spool.system and not schedule.serves_user():
-        yield Finding("nothing starts flush", schedule.remedy_for_user(), fatal=True)
+        yield Fault("nothing starts flush", schedule.remedy_for_user(), fatal=True)
     if spool.system and schedule.by_systemd() and peek.status(INLET) is None:
         words = f"services that cannot write to {spool.path} cannot send: nobody listens at {INLET}"
-        yield Finding(words, f"pymail setup, or systemctl enable --now {units.INLET}")
+        yield Fault(words, f"pymail setup, or systemctl enable --now {units.INLET}")
     complaint = peek.text(f"{spool.queue}/.complaint")
     status = peek.status(f"{spool.queue}/.complaint")
     if complaint and status and now - status.st_mtime < _DAY:
-        yield Finding(f"flush could not run: {complaint.strip()}", "correct it", fatal=True)
+        yield Fault(f"flush could not run: {complaint.strip()}", "correct it", fatal=True)
     late = [qid for qid, due in _entries(spool) if due != NEVER and due < now - LATE]
     for place in peek.names(f"{spool.path}/drop"):
         for name in peek.names(f"{spool.path}/drop/{place}"):
@@ -304,7 +302,7 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Finding]:
                 late.append(name)
     if late:
         words = f"flush has not run for {LATE // 60} minutes, messages due: {len(late)}"
-        yield Finding(words, "see that cron or the timer runs, then: flush -v", fatal=True)
+        yield Fault(words, "see that cron or the timer runs, then: flush -v", fatal=True)
 
 
 def _entries(spool: Spool) -> list[tuple[str, int]]:
@@ -314,7 +312,7 @@ def _entries(spool: Spool) -> list[tuple[str, int]]:
         return []  # not ours to see, or told already
 
 
-def _programs(settings: Config) -> Iterator[Finding]:
+def _programs(settings: Config) -> Iterator[Fault]:
     if settings.mailbox_command:
         try:
             program = shlex.split(settings.mailbox_command)[:1]
@@ -322,35 +320,35 @@ def _programs(settings: Config) -> Iterator[Finding]:
             program = []  # the shell understands more than shlex
         if program and program[0].startswith("/") and not os.access(program[0], os.X_OK):
             words = f"mailbox_command: {program[0]} is not there, or cannot be run"
-            yield Finding(words, "install it, or change mailbox_command", fatal=True)
+            yield Fault(words, "install it, or change mailbox_command", fatal=True)
     for name in ("mailbox_transport", "default_transport"):
         kind, _, place = getattr(settings, name).partition(":")
         path = place.removeprefix("unix:")
         if kind == "lmtp" and path.startswith("/") and not os.path.exists(path):
-            yield Finding(f"{name}: there is no socket {path}", "start the LMTP server")
+            yield Fault(f"{name}: there is no socket {path}", "start the LMTP server")
 
 
-def _directory(place: str, owner: int, mode: int, *, exact: bool) -> Iterator[Finding]:
+def _directory(place: str, owner: int, mode: int, *, exact: bool) -> Iterator[Fault]:
     status = peek.status(place)
     user = f"{_user(owner)}"
     if status is None:
         if os.access(os.path.dirname(place), os.X_OK) and not os.path.lexists(place):
             remedy = f"install -d -o {user} -m {mode:04o} {place}"
-            yield Finding(f"{place} is not there", remedy, fatal=owner == 0)
+            yield Fault(f"{place} is not there", remedy, fatal=owner == 0)
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield Finding(
+        yield Fault(
             f"{place} is no directory", f"move it away, then install -d {place}", fatal=True
         )
         return
     if status.st_uid != owner:
         words = f"{place} belongs to {_user(status.st_uid)}"
-        yield Finding(words, f"chown {user} {place}", fatal=True)
+        yield Fault(words, f"chown {user} {place}", fatal=True)
     have = stat.S_IMODE(status.st_mode)
     closed = mode == 0o755 and have & _SEARCHED_BY_ALL != _SEARCHED_BY_ALL
     if have != mode if exact else (have & 0o022 or closed):
         words = f"{place} has the mode {have:04o}"
-        yield Finding(words, f"chmod {mode:04o} {place}", fatal=True)
+        yield Fault(words, f"chmod {mode:04o} {place}", fatal=True)
 
 
 def _is_ours(program: str) -> bool:

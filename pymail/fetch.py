@@ -51,11 +51,12 @@ MOST_CULPRITS = 10
 class Summary:
     """What came of one account: messages fetched, their bytes, and what a person must hear.
 
+    left     messages that were to be fetched, and stay on the server
     trouble  what could not be done, though the rest was; "" for nothing
     """
 
     def __init__(self) -> None:
-        self.messages = self.size = self.waiting = 0
+        self.messages = self.size = self.waiting = self.left = 0
         self.warnings: list[str] = []
         self.trouble = ""
 
@@ -108,6 +109,8 @@ class Fetch:
             if lost.kind == "login":
                 raise PermError(f"cannot fetch {account.name}: {lost}") from None
             raise TempError(f"cannot fetch {account.name}: {lost}") from None
+        if self.summary.left:
+            self._fail(f"messages that stay on the server: {self.summary.left}")
         return self.summary
 
     def _session(self, record: Fetched, there: Destination | None) -> None:
@@ -203,10 +206,10 @@ class Fetch:
                 del waiting[remote.key]
                 self._awaited = next(iter(waiting), "")
                 if isinstance(text, str):
-                    self._warn(remote, f"the server says: {text}")
+                    self._leave(remote, f"the server says: {text}")
                 elif remote.size and not text.size:
                     text.close()
-                    self._warn(remote, f"the server gives nothing of its {remote.size} bytes")
+                    self._leave(remote, f"the server gives nothing of its {remote.size} bytes")
                 elif self._is_known(remote, text, record) or self._hand(remote, text, there):
                     taken.append(remote)
                     if not there.certain:
@@ -250,7 +253,7 @@ class Fetch:
         finally:
             (whole or text).close()
         if why:
-            self._warn(remote, why)
+            self._leave(remote, why)
             return False
         summary.messages += 1
         summary.size += size
@@ -260,6 +263,10 @@ class Fetch:
     def _named(self, remote: Remote) -> str:
         """Return a name for a message that no other has: its key alone may be given again."""
         return digest(self._account.name, _whole(remote.key, self._marks.get(remote.key, "")))
+
+    def _leave(self, remote: Remote, words: str) -> None:
+        self.summary.left += 1
+        self._warn(remote, words)
 
     def _warn(self, remote: Remote, words: str) -> None:
         self.summary.warnings.append(f"message {remote.key}: {words}")

@@ -43,6 +43,12 @@ def place(spool: Spool, home: str) -> str:
     return f"{home}/.local/state/pymail/fetch" if spool.system else f"{spool.path}/fetch"
 
 
+def files(folder: str, name: str) -> list[str]:
+    """Return the files of an account, all of which may be there."""
+    beside = [f"{folder}/.{name}.{end}" for end in ("lock", "new", "complaint")]
+    return [f"{folder}/{name}", *beside, f"{beside[-1]}.warnings"]
+
+
 class Fetched:
     """The record of one account, under its lock.  TempError where another fetch has it."""
 

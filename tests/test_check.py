@@ -12,7 +12,7 @@ from harness import Box
 from machine import ALIASES, CONFIG, SPOOL, Machine
 
 from pymail import check, schedule
-from pymail.check import Finding
+from pymail.check import Fault
 
 LETTER = b"Subject: hello\n\nThe text.\n"
 CRON = Path("/etc/cron.d/pymail")
@@ -43,7 +43,8 @@ def test_a_machine_in_order_is_passed_over_in_silence(sound: Machine) -> None:
 
 
 def test_records_of_accounts_that_are_gone_are_told(sound: Machine) -> None:
-    for name in ("isp", "old one", ".old one.lock", ".isp.lock"):
+    beside = (".old one.lock", ".old one.complaint", ".old one.complaint.warnings")
+    for name in ("isp", "old one", *beside, ".isp.lock"):
         sound.write("alice", f".local/state/pymail/fetch/{name}", "1 key\n", 0o600)
     sound.write("bob", ".local/state/pymail/fetch/isp", "1 key\n", 0o600)
     table = "[fetch.{0}]\nserver = 'x'\nuser = 'y'\nto = '{1}'\n".format
@@ -368,4 +369,4 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_a_finding_says_its_remedy() -> None:
-    assert str(Finding("it is broken", "mend it")) == "it is broken: mend it"
+    assert str(Fault("it is broken", "mend it")) == "it is broken: mend it"

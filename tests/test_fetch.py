@@ -185,7 +185,10 @@ def test_a_program_gets_each_message_until_it_says_yes(box: Box, store: Store, a
     (box.home / "status").write_text("75")
     done = box.run("pymail", "fetch")
     assert done.stdout.startswith(b"isp: message ")
-    assert box.run("pymail", "fetch").stdout == b""
+    assert b"cannot fetch all of isp: messages that stay on the server: 1" in done.stderr
+    again = box.run("pymail", "fetch")
+    assert (again.stdout, again.stderr) == (b"", b"")  # cron was told
+    assert (done.returncode, again.returncode) == (75, 75)
     assert len(store.letters()) == 1
     (box.home / "status").write_text("0")
     assert box.run("pymail", "fetch", "-v").stdout == b"isp: 1 fetched, 33 bytes\n"
