@@ -14,8 +14,6 @@ from machine import Machine
 
 from pymail import __version__
 
-pytestmark = pytest.mark.xdist_group("package")
-
 LETTER = "From: {user} (Cron Daemon)\nTo: {user}\nSubject: Cron\n\nhello {user}\n"
 
 

@@ -92,10 +92,6 @@ class Delivered:
     sent: dict[str, bytes]
 
 
-# One process runs these tests one after another, and delivers once for all of them.
-pytestmark = pytest.mark.xdist_group("readers")
-
-
 @pytest.fixture(scope="module")
 def delivered(factory: Callable[[], Machine]) -> Delivered:
     """Deliver all letters to alice."""

@@ -24,9 +24,6 @@ MADE_ANEW = {
     *(f"{r}{n}" for r in ("", "resent-") for n in ("date", "message-id")),
 }
 
-# One process runs these tests one after another, and relays once for all of them.
-pytestmark = pytest.mark.xdist_group("relay-corpus")
-
 
 def relayed(machine: Machine, letters: dict[str, bytes], lacks: tuple[str, ...]) -> dict[str, Any]:
     """Send letters to bob@example.org by a relay; return what it took, by name."""
