@@ -1,11 +1,10 @@
 """What the commands of mail's reading side send: answers, messages passed on, new ones."""
 
-import os
 from collections.abc import Callable
 
-from pymail import address, config, mailverbs, paths, readfiles, recipients, replying
+from pymail import mailverbs, readfiles, recipients, replying
 from pymail.compose import Draft
-from pymail.errors import MailError, UsageError
+from pymail.errors import UsageError
 from pymail.mailargs import Options
 from pymail.reading import Reading
 from pymail.recipients import Book
@@ -98,22 +97,5 @@ def _book(here: Reading) -> Book:
 
 
 def _mine(here: Reading) -> replying.Mine:
-    """Return what tells the user's own addresses from others."""
-    name = here.user.name
-    domains = {"", "localhost", os.uname().nodename, *_destinations()}
-    own = {address.fold(f"{name}@{domain}" if domain else name) for domain in domains}
-    for text in (*here.user.mailrc.others, here.variables.get("from", "")):
-        try:
-            own |= {address.fold(box.address) for box in recipients.parse(text)}
-        except MailError:
-            continue  # it names nobody, so not the user either
-    return lambda other: address.fold(other) in own and "metoo" not in here.variables
-
-
-def _destinations() -> list[str]:
-    """Return the domains of this machine, as far as the configuration can be read."""
-    try:
-        held = config.here(paths.spool())
-    except MailError:
-        return []
-    return [held.myorigin, held.myhostname, *held.mydestination]
+    """Return what tells to whom no copy goes: to the user, unless `metoo` is set."""
+    return (lambda _: False) if "metoo" in here.variables else here.mine()

@@ -99,7 +99,8 @@ def pipe(here: Reading, text: str) -> None:
     if not command:
         raise UsageError("pipe to which command?")
     numbers = here.select(words)
-    data = b"".join(here.data(number) for number in numbers)
+    end = b"\f" if "page" in here.variables else b""
+    data = b"".join(here.data(number) + end for number in numbers)
     printed, status = console.output(command, here.value("SHELL", "/bin/sh"), data)
     here.dot = numbers[-1]
     if printed:

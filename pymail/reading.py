@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pymail import (
+    address,
     charset,
     columns,
+    config,
     console,
     display,
     errors,
@@ -22,6 +24,8 @@ from pymail import (
     keep,
     messagelist,
     mime,
+    paths,
+    recipients,
     summary,
 )
 from pymail.branches import Branches
@@ -116,7 +120,8 @@ class Reading:
         self.shown = False
         self.top = self.dot
         if "header" in self.variables and not self.options.no_listing:
-            self.say(self.announcement())
+            if "quiet" not in self.variables:
+                self.say(self.announcement())
             self.page_of(self.dot)
 
     @property
@@ -166,13 +171,31 @@ class Reading:
         """Show lines."""
         self.screen.say(text)
 
-    def row(self, number: int) -> str:
-        """Return the line of a message in the listing."""
-        entry = self.entries[number - 1]
-        mark = ">" if number == self.dot else " "
-        letter = entry.letter
+    def rows(self, numbers: Sequence[int]) -> list[str]:
+        """Return the lines of messages in the listing."""
         width = self.size[0] - 1
-        return mark + summary.line(number, entry.state, letter.about, letter.size, width)
+        mine = self.mine() if "showto" in self.variables else None
+        rows = []
+        for number in numbers:
+            entry = self.entries[number - 1]
+            about = entry.letter.about
+            if mine and mine(about.address):
+                about = about._replace(sender=f"To {about.to}")
+            line = summary.line(number, entry.state, about, entry.letter.size, width)
+            rows.append((">" if number == self.dot else " ") + line)
+        return rows
+
+    def mine(self) -> Callable[[str], bool]:
+        """Return what tells the user's own addresses (`alternates`, `from`) from others."""
+        name = self.user.name
+        domains = {"", "localhost", os.uname().nodename, *_destinations()}
+        own = {address.fold(f"{name}@{domain}" if domain else name) for domain in domains}
+        for text in (*self.user.mailrc.others, self.variables.get("from", "")):
+            try:
+                own |= {address.fold(box.address) for box in recipients.parse(text)}
+            except MailError:
+                continue  # it names nobody, so not the user either
+        return lambda other: address.fold(other) in own
 
     def page_of(self, number: int) -> None:
         """Show the page of the listing on which a message is."""
@@ -181,7 +204,7 @@ class Reading:
         rows = self.page_rows
         self.top = (max(number, 1) - 1) // rows * rows + 1
         last = min(self.top + rows, len(self.entries) + 1)
-        self.say("\n".join(self.row(at) for at in range(self.top, last)))
+        self.say("\n".join(self.rows(range(self.top, last))))
 
     @property
     def page_rows(self) -> int:
@@ -286,6 +309,15 @@ class Reading:
         except OSError as error:
             text = f"cannot add to {path}: {error.strerror}; x ends without"
             raise errors.TempError(text) from None
+
+
+def _destinations() -> list[str]:
+    """Return the domains of this machine, as far as the configuration can be read."""
+    try:
+        held = config.here(paths.spool())
+    except MailError:
+        return []
+    return [held.myorigin, held.myhostname, *held.mydestination]
 
 
 def read(path: str, owner: str, user: Caller, options: Options) -> int:

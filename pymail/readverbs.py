@@ -38,6 +38,10 @@ A list: 3  1-5  .  ^  $  *  +  -  user  /subject  :n new  :u unread  :f flagged 
 
 Verb = Callable[[Reading, str], None]
 
+_FLIPPED = {"reply": "Reply", "respond": "Respond"}
+_FLIPPED |= {other: verb for verb, other in _FLIPPED.items()}
+"""What `flipr` makes of the commands that answer."""
+
 
 def run(here: Reading) -> int:
     """Obey commands until the end; return the exit status."""
@@ -62,7 +66,8 @@ def _obey(here: Reading, line: str) -> int:
     command = mailverbs.command(line)
     if not (here.branches or command.verb in {"if", "else", "endif"}):
         return errors.EX_OK
-    action = _ACTIONS.get(command.verb)
+    verb = _FLIPPED.get(command.verb) if "flipr" in here.variables else None
+    action = _ACTIONS.get(verb or command.verb)
     try:
         if "\0" in line:
             raise UsageError("no command has a NUL in it")
@@ -124,7 +129,7 @@ def _top(here: Reading, text: str) -> None:
 def _from(here: Reading, text: str) -> None:
     numbers = here.select(mailverbs.words(text))
     here.dot = numbers[-1]
-    here.show([here.row(number) for number in numbers])
+    here.show(here.rows(numbers))
 
 
 def _headers(here: Reading, text: str) -> None:
@@ -149,6 +154,12 @@ def _delete(here: Reading, text: str) -> None:
     here.shown = False
 
 
+def _delete_verb(here: Reading, text: str) -> None:
+    _delete(here, text)
+    if "autoprint" in here.variables and not here.entries[here.dot - 1].deleted:
+        here.see(here.dot)
+
+
 def _delete_and_type(here: Reading, text: str) -> None:
     _delete(here, text)
     if here.entries[here.dot - 1].deleted:
@@ -161,6 +172,8 @@ def _undelete(here: Reading, text: str) -> None:
     for number in numbers:
         here.entries[number - 1].deleted = False
     here.dot = numbers[-1]
+    if "autoprint" in here.variables:
+        here.see(here.dot)
 
 
 def _mark(add: str, remove: str) -> Verb:
@@ -343,7 +356,7 @@ _ACTIONS: dict[str, Verb] = {
     "chdir": readfiles.change_directory,
     "copy": readfiles.copy,
     "Copy": readfiles.copy_by_author,
-    "delete": _delete,
+    "delete": _delete_verb,
     "detach": readfiles.detach,
     "discard": _longer("ignore", lambda rc: sorted(rc.ignored)),
     "dp": _delete_and_type,

@@ -488,6 +488,42 @@ def test_settings_may_be_changed(inbox: Box) -> None:
     assert "q: no alias\n" in out
 
 
+def test_variables_of_posix_change_what_commands_do(inbox: Box, session) -> None:
+    out = session("set autoprint", "d 1", "u 1", "x")
+    assert "Message 2:" in out and "body two" in out
+    assert "Message 1:" in out and "body one" in out
+    out = session("pipe 1-2 'tr \\\\f F'", "set page", "pipe 1-2 'tr \\\\f F'", "x")
+    assert out.count("F\n") + out.count("F? ") + out.count("FFrom") == 2
+    put(inbox, "e", letter("alice@x", "s", "q", "To: list@x"))
+    out = session("set flipr", "r 5\nx\n.", "unset flipr", "R 5\nx\n.", "x")
+    assert out.count("To: alice@x\nSubject: Re: s\n") == 2
+    out = session("set flipr", "R 5\nx\n.", "x")
+    assert "To: alice@x, list@x\n" in out
+
+
+def test_mail_of_the_user_is_listed_by_who_got_it(inbox: Box, session) -> None:
+    put(inbox, "e", letter(f"{inbox.user}@localhost", "mine", "q", "To: list@x"))
+    put(inbox, "f", letter("also.me@x", "other", "q", "To: =?utf-8?b?0L/RgNC4?= <p@x>"))
+    out = session("alternates also.me@x", "set showto", "f *", "x")
+    rows = dict(re.findall(r"^.. +(\d) (.{18})", out.rpartition("f *")[2], re.MULTILINE))
+    assert {number: who.strip() for number, who in rows.items()} == {
+        "1": "alice@x",
+        "2": "Bob",
+        "3": "Alice",
+        "4": "eve@x",
+        "5": "To list@x",
+        "6": "To при <p@x>",
+    }
+
+
+def test_the_line_about_the_mailbox_may_be_left_out(inbox: Box) -> None:
+    (inbox.home / ".mailrc").write_text("set quiet\n")
+    done = inbox.run("mail", "-n", stdin=b"x\n")
+    assert b"4 messages" not in done.stdout and b"alice@x" in done.stdout
+    (inbox.home / ".mailrc").write_text("")
+    assert b"4 messages" in inbox.run("mail", "-n", stdin=b"x\n").stdout
+
+
 def test_mbox_moves_at_the_end_and_hold_lets_stay(inbox: Box, session) -> None:
     session("mbox 1 2", "d 3", "mbox 4", "hold 2 3", "x")
     assert not (inbox.home / "mbox").exists()
