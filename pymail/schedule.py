@@ -2,11 +2,12 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from pymail import paths, peek
+from pymail import paths, peek, units
 from pymail.users import user_of
 
 _TIMERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system")
@@ -38,12 +39,12 @@ def serves_user() -> bool:
 
 def remedy_for_system() -> str:
     """Return the command that makes root's flush start every minute."""
-    return f"echo '* * * * * root {program('flush')}' >/etc/cron.d/pymail"
+    return f"echo {shlex.quote(units.each_minute(program('flush'), 'root'))} >/etc/cron.d/pymail"
 
 
 def remedy_for_user() -> str:
     """Return the command that makes the user's flush start every minute."""
-    return f"(crontab -l; echo '* * * * * {program('flush')}') | crontab -"
+    return f"(crontab -l; echo {shlex.quote(units.each_minute(program('flush')))}) | crontab -"
 
 
 def program(name: str) -> str:

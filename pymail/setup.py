@@ -262,7 +262,7 @@ def _flush_of(home: str) -> str:
 
 def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
     if start == "cron":
-        return [TableLine(f"* * * * * {flush}")]
+        return [TableLine(units.each_minute(flush))]
     if start == "systemd":
         folder = f"{home}/.config/systemd/user"
         return [

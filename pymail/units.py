@@ -1,5 +1,6 @@
 """What starts flush: texts for cron and for systemd.  Pure."""
 
+import shlex
 from collections.abc import Sequence
 
 from pymail import paths
@@ -14,7 +15,13 @@ RECEIVE = "pymail-submit@.service"
 
 def table(flush: str) -> str:
     """Return the text of a file in /etc/cron.d: root's flush, each minute."""
-    return f"# Deliver mail. Written {MARK}.\n* * * * * root {flush}\n"
+    return f"# Deliver mail. Written {MARK}.\n{each_minute(flush, 'root')}\n"
+
+
+def each_minute(flush: str, user: str = "") -> str:
+    """Return a line of a crontab; one for the whole system names the user."""
+    command = shlex.quote(flush).replace("%", "\\%")  # to cron, % is the end of a line
+    return " ".join(filter(None, ("* * * * *", user, command)))
 
 
 def service(flush: str) -> str:
@@ -24,7 +31,7 @@ def service(flush: str) -> str:
         # With the usual limit, six letters in ten seconds would end the path unit for good.
         "StartLimitIntervalSec=0\n\n"
         # Once more: a path unit does not see what comes while the service that it starts runs.
-        f"[Service]\nType=oneshot\nExecStart={flush}\nExecStart={flush}\n"
+        f"[Service]\nType=oneshot\nExecStart={_word(flush)}\nExecStart={_word(flush)}\n"
         # A |command of a user may leave something running, as under cron.
         "KillMode=process\n"
     )
@@ -41,7 +48,7 @@ def timer() -> str:
 
 def path(places: Sequence[str]) -> str:
     """Return the path unit: a letter that comes into one of the directories starts a run."""
-    watched = "".join(f"PathChanged={place}\n" for place in places)
+    watched = "".join(f"PathChanged={_literal(place)}\n" for place in places)
     return (
         f"# Written {MARK}.\n[Unit]\nDescription=Deliver mail when some comes\n\n"
         f"[Path]\n{watched}Unit={SERVICE}\n\n[Install]\nWantedBy=paths.target\n"
@@ -54,7 +61,9 @@ def inlet() -> str:
         f"# Written {MARK}.\n[Unit]\nDescription=Take mail from sandboxed services\n\n"
         f"[Socket]\nListenStream={paths.INLET}\nSocketMode=0666\nAccept=yes\n"
         # Else a user who connects often enough would close it for all.
-        "TriggerLimitIntervalSec=0\nMaxConnections=64\n\n[Install]\nWantedBy=sockets.target\n"
+        "TriggerLimitIntervalSec=0\nMaxConnections=64\n"
+        # Of one user; systemd before 256 counts only those who come from a network.
+        "MaxConnectionsPerSource=16\n\n[Install]\nWantedBy=sockets.target\n"
     )
 
 
@@ -80,9 +89,20 @@ def receive(program: str, spool: str) -> str:
     return (
         f"# Written {MARK}.\n[Unit]\nDescription=Take one letter\n"
         "CollectMode=inactive-or-failed\n\n"
-        f"[Service]\nExecStart=-{program}\nStandardInput=socket\nStandardOutput=null\n"
+        f"[Service]\nExecStart=-{_word(program)}\nStandardInput=socket\nStandardOutput=null\n"
         "StandardError=journal\nRuntimeMaxSec=600\n"
         f"ExecStopPost=-+systemctl start --no-block {SERVICE}\n"
         f"CapabilityBoundingSet=CAP_SETUID CAP_SETGID\nProtectSystem=strict\n"
-        f"ReadWritePaths={spool}\nRestrictAddressFamilies=AF_UNIX\n{sandbox}"
+        f"ReadWritePaths={_word(spool)}\nRestrictAddressFamilies=AF_UNIX\n{sandbox}"
     )
+
+
+def _literal(text: str) -> str:
+    """Return text in which systemd replaces nothing (systemd.unit(5), specifiers)."""
+    return text.replace("%", "%%")
+
+
+def _word(text: str) -> str:
+    """Return a path as one word of a command line of systemd (systemd.service(5))."""
+    word = _literal(text).replace("\\", "\\\\").replace("$", "$$").replace('"', '\\"')
+    return word if word == text and len(text.split()) == 1 else f'"{word}"'

@@ -283,6 +283,38 @@ def test_the_programs_start_wherever_python_is(fresh: Fresh) -> None:
     assert (done.returncode, done.stdout) == (0, b"Mail queue is empty\n")
 
 
+def test_a_home_may_have_any_name(fresh: Fresh) -> None:
+    needs("crontab", "systemd-analyze")
+    home = "/home/Bob's 50% $off"
+    fresh.run("mv", "/home/bob", home)
+    fresh.run("usermod", "-d", home, "bob")
+    fresh.pymail("setup", user="bob", HOME=home)
+    line = fresh.run("crontab", "-l", user="bob").stdout.decode()
+    # As cron does it: % is the end of the command, unless there is a backslash before it.
+    command = line.removeprefix("* * * * * ").replace("\\%", "%")
+    assert "\\%" in line
+    sendmail = f"{home}/.local/bin/sendmail"
+    letter = b"Subject: x\n\nhello\n"
+    assert fresh.run(sendmail, "bob", user="bob", HOME=home, stdin=letter).returncode == 0
+    assert fresh.run("sh", "-c", command, user="bob", HOME=home).stderr == b""
+    assert b"hello" in fresh.run("sh", "-c", 'cat "$1"/Maildir/new/*', "sh", home).stdout
+    said = fresh.pymail("setup", "--dry-run", "--start", "systemd", user="bob", HOME=home)
+    (start,) = {text.strip() for text in said if text.strip().startswith("ExecStart=")}
+    assert start == 'ExecStart="/home/Bob\'s 50%% $$off/.local/lib/pymail/flush"'
+
+
+def test_a_python_that_no_script_can_name_is_refused(fresh: Fresh) -> None:
+    place = '/home/bob/my "$(own)"'
+    fresh.run("mkdir", "-p", place, user="bob")
+    fresh.run("ln", "-s", os.path.realpath(sys.executable), f"{place}/python", user="bob")
+    code = f"import sys; sys.executable = {place + '/python'!r}; from pymail.cli.admin import main"
+    args = ("-I", "-c", f"{code}; sys.exit(main())", "setup", "--start", "none")
+    done = fresh.run(sys.executable, *args, user="bob")
+    assert done.returncode == 78
+    assert f"cannot start {place}/python: a quote" in done.stderr.decode()
+    assert fresh.run("test", "-e", "/home/bob/.local/bin").returncode == 1
+
+
 def test_a_user_without_cron_is_set_up_all_the_same(fresh: Fresh) -> None:
     needs("crontab")
     fresh.run("sh", "-c", "rm $(which crontab)")
