@@ -91,7 +91,7 @@ def test_nothing_is_no_message_and_is_not_deleted(box: Box, nothing: str) -> Non
     server = Imap({"INBOX": {1: letter("one"), 2: letter("two")}}, odd)
     with serving(server) as port:
         configure(box, "imap", port, MAILDIR, DELETE)
-        said = fetch(box)
+        said = fetch(box, 75)
     assert list(server.folders["INBOX"]) == [2]
     assert "1 fetched, 3 bytes" in said
     assert "message INBOX:7:2: " in said
@@ -107,7 +107,7 @@ def test_an_empty_message_of_pop3_is_left_as_well(box: Box) -> None:
     server = Empty(("1", letter("one")))
     with serving(server) as port:
         configure(box, "pop3", port, MAILDIR, DELETE)
-        assert "gives nothing of its" in fetch(box)
+        assert "gives nothing of its" in fetch(box, 75)
     assert len(server.mail) == 1
 
 
@@ -283,7 +283,7 @@ def test_a_program_has_no_more_time_than_any_command(box: Box) -> None:
         configure(box, "pop3", port, "mda = 'sleep 50'", DELETE)
         box.config_file.write_text("command_time_limit = 1\n" + box.config_file.read_text())
         before = time.monotonic()
-        assert 'message 1: Command time limit exceeded: "sleep 50"' in fetch(box)
+        assert 'message 1: Command time limit exceeded: "sleep 50"' in fetch(box, 75)
     assert time.monotonic() - before < 20
     assert len(server.mail) == 1
 
