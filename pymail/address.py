@@ -127,7 +127,21 @@ def qualify_header(value: bytes, origin: str) -> bytes:
     list is written anew on one line, as Postfix does: names and comments kept, one blank behind
     each comma, a comma where only a blank or a semicolon stood, routes and needless quotes gone.
     """
-    return value if _is_plain(value) else rewrite_header(value, lambda text: qualify(text, origin))
+    if _is_plain(value):
+        return value
+    # Most letters of a machine have one of a few senders and recipients.
+    known = _qualified.get((value, origin))
+    if known is None:
+        known = rewrite_header(value, lambda text: qualify(text, origin))
+        if len(value) <= _SHORT:
+            if len(_qualified) == _MOST_KNOWN:
+                _qualified.clear()
+            _qualified[value, origin] = known
+    return known
+
+
+_SHORT, _MOST_KNOWN = 256, 1024
+_qualified: "dict[tuple[bytes, str], bytes]" = {}
 
 
 def rewrite_header(value: bytes, rewrite: "Callable[[str], str]") -> bytes:
@@ -370,6 +384,8 @@ def _spec(tokens: list[_Token]) -> Spec:
 
 
 def _is_dot_atom(local: str) -> bool:
+    if local.isalnum():
+        return True
     return bool(local) and all(
         part and all(c in _ATEXT or c > "\x7f" for c in part) for part in local.split(".")
     )

@@ -22,7 +22,7 @@ from pymail.identity import Identity
 from pymail.job import Job
 from pymail.log import Log
 from pymail.nursery import Nursery
-from pymail.outbound import Outbound
+from pymail.outbound import WINDOW, Outbound
 from pymail.outcome import Outcome, deferred, kept
 from pymail.rewrite import Rewriting
 from pymail.route import Router
@@ -42,7 +42,7 @@ SPARE = 200
 """Descriptors for everything else."""
 
 MOST_AGENTS = 64
-MOST_LIVELY, LIVELY = 8, 2
+MOST_LIVELY, LIVELY = 5, 2
 """Agents at work for fewer seconds than that; one that takes longer holds up nobody else."""
 
 MOST_IDLE = 4
@@ -54,8 +54,12 @@ HEAVY = 1 << 17
 not be able to fill our memory."""
 
 _GLANCE = 16
-_POSTED = 32
-"""Messages for other machines that are handed over together."""
+_TOGETHER = 64
+"""Messages that were sent, and whose end is made durable at once, while there is other work."""
+
+_POSTED = WINDOW
+"""Messages for other machines that are handed over together, as many as may go to one that has
+not answered yet: the sooner it does, the fewer of the others are looked at in vain."""
 
 STATUS_LIMIT = 1 << 24
 """Bytes of a user's `.status`; one who has more in the queue is told of the oldest."""
@@ -134,6 +138,8 @@ class _Flusher:
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
         self._agents: list[Agent] = []
+        self._dismissed: deque[Agent] = deque()
+        self._unsynced = 0
         self._nursery: Nursery | None = None
         self._warned = Warned(f"{common.spool.queue}/.warned")
 
@@ -148,7 +154,7 @@ class _Flusher:
         if spool.system:
             pickup.adopt(spool, self._warn)
         progress = False
-        for qid in self._due():
+        for count, qid in enumerate(self._due(), 1):
             if self._late():
                 break
             if self._in_hand >= self._most:
@@ -157,7 +163,7 @@ class _Flusher:
                     self._turn()
             progress |= self._take(qid)
             self._dispatch()
-            if self._in_hand % _GLANCE == 0:
+            if count % _GLANCE == 0:
                 self._listen(0)
         self._drain()
         return progress
@@ -187,7 +193,7 @@ class _Flusher:
         self._outbound.close()
         for each in self._agents:
             each.dismiss()
-        for each in self._agents:
+        for each in (*self._dismissed, *self._agents):
             each.close()
         self._agents = []
         if self._nursery:
@@ -360,14 +366,20 @@ class _Flusher:
             return None
         idle = [each for each in self._agents if not each.pending]
         while idle and (len(idle) >= MOST_IDLE or len(self._agents) >= MOST_AGENTS):
-            spare = idle.pop(0)
-            spare.close()
-            self._agents.remove(spare)
+            self._dismiss(idle.pop(0))
         if len(self._agents) >= MOST_AGENTS:
             return None
         fresh = Agent(user, nursery=self._nursed(), kind=kind)
         self._agents.append(fresh)
         return fresh
+
+    def _dismiss(self, spare: Agent) -> None:
+        """Let an idle agent end, which takes longer than to make another do some work."""
+        spare.dismiss()
+        self._agents.remove(spare)
+        self._dismissed.append(spare)
+        if len(self._dismissed) > MOST_IDLE:
+            self._dismissed.popleft().close()
 
     def _nursed(self) -> Nursery | None:
         """Return what makes agents; where all of them are one user, flush does it itself."""
@@ -389,17 +401,25 @@ class _Flusher:
         if courier and courier.pending:
             busy.append(courier)
         for each in agent.wait(busy, timeout) if busy else ():
-            for number, outcome in each.outcomes():
+            heard = each.outcomes()
+            for number, outcome in heard:
                 self._hear(number, outcome)
             if each is courier:
                 self._outbound.failed(courier.failures())
-                # One sync for all the messages that are gone from the queue by now.
-                _sync(self._run.spool.queue)
+                self._unsynced += len(heard)
+        if self._unsynced >= (1 if timeout else _TOGETHER):
+            # One sync for all the messages that are gone from the queue by now.
+            self._unsynced = 0
+            _sync(self._run.spool.queue)
+        self._bury(busy)
+
+    def _bury(self, busy: list[Agent]) -> None:
+        """End agents whose time is over; say what becomes of the mail of those that ended."""
         for each in busy:
             if each.alive and each.pending and time.monotonic() > each.deadline:
                 each.kill()
             if not each.alive:
-                if each is not courier:
+                if each in self._agents:  # the courier is not
                     self._agents.remove(each)
                 words = f"cannot deliver as {each.user.name}: {each.failure or 'agent ended'}"
                 unheard, each.pending = sorted(each.pending), set()

@@ -28,6 +28,8 @@ class Failed(NamedTuple):
 class History:
     """The attempts of one message, the oldest first."""
 
+    __slots__ = ("_begun", "_bounced", "_done", "_reported", "attempts")
+
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self.attempts = attempts
         self._done: set[tuple[int, str]] = set()

@@ -28,6 +28,19 @@ class MailObject:
     thread      the message-id that a letter from cron refers to, or ""
     """
 
+    __slots__ = (
+        "_active",
+        "_run",
+        "body",
+        "envelope",
+        "fields",
+        "kind",
+        "recipients",
+        "sender",
+        "thread",
+        "uid",
+    )
+
     def __init__(self, run: Run, active: Active) -> None:
         self._run = run
         self._active = active

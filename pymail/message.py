@@ -180,9 +180,10 @@ def complete(fields: "Iterable[Field]", facts: Facts, *, rewrite: bool = True) -
             head, colon, value = raw.partition(b":")
             room -= len(value)
             if room >= 0:
-                raw = head + colon + qualify_header(value, facts.origin)
+                qualified = qualify_header(value, facts.origin)
+                raw = raw if qualified is value else head + colon + qualified
         names.add(field.name)
-        out.append(Field(field.name, raw))
+        out.append(field if raw is field.raw else Field(field.name, raw))
     if not rewrite:
         return out
     prefix = "Resent-" if resent else ""

@@ -22,6 +22,8 @@ _NAMES = {FAILED: "non-delivery", DELAYED: "delay"}
 class Notifier:
     """Queues the reports on one message, each durably and only once."""
 
+    __slots__ = ("_active", "_mail", "_run")
+
     def __init__(self, run: Run, active: Active, mail: MailObject) -> None:
         self._run = run
         self._active = active

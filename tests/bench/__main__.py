@@ -11,6 +11,7 @@ import sys
 from statistics import median
 
 from . import disk, packages, shells, table
+from .systems import ALL
 from .table import PIP, Samples
 from .worker import PYTHON
 
@@ -269,6 +270,9 @@ def main() -> int:
     parser.add_argument("--big", type=int, default=10_000_000, help="bytes of the big message")
     parser.add_argument("--json", help="write every value of every run to this file")
     given = parser.parse_args()
+    wanted = given.only.split(",")
+    if not set(wanted) <= ALL.keys():
+        parser.error(f"--only names some of these: {','.join(ALL)}")
     if os.getuid() != 0:
         parser.error("root is needed: every system gets mounts and users of its own")
     store = f"{given.work}/store"
@@ -279,7 +283,7 @@ def main() -> int:
     if not given.plain:
         disk.image(f"{given.work}/disk")
     names = []
-    for name in given.only.split(","):
+    for name in wanted:
         if name == "pymail" or packages.unpack(name.lower(), store):
             names.append(name)
         else:

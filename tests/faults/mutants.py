@@ -145,7 +145,7 @@ MUTANTS = {
     ),
     "no-sync-sent": Mutant(
         "no sync of what a relay has taken",
-        (("flush.py", "                _sync(self._run.spool.queue)\n", "                pass\n"),),
+        (("flush.py", "            _sync(self._run.spool.queue)\n", "            pass\n"),),
         (("scene=relay-own fault=kill disks=ext4 cut=yes", "end"),),
     ),
     "half-adopted": Mutant(
