@@ -39,12 +39,16 @@ def serves_user() -> bool:
 
 def remedy_for_system() -> str:
     """Return the command that makes root's flush start every minute."""
-    return f"echo {shlex.quote(units.each_minute(program('flush'), 'root'))} >/etc/cron.d/pymail"
+    return f"echo {shlex.quote(_each_minute('root'))} >/etc/cron.d/pymail"
 
 
 def remedy_for_user() -> str:
     """Return the command that makes the user's flush start every minute."""
-    return f"(crontab -l; echo {shlex.quote(units.each_minute(program('flush')))}) | crontab -"
+    return f"(crontab -l; echo {shlex.quote(_each_minute())}) | crontab -"
+
+
+def _each_minute(user: str = "") -> str:
+    return units.each_minute(shlex.quote(program("flush")), user)
 
 
 def program(name: str) -> str:

@@ -5,6 +5,7 @@ A plan is a list of steps (step.py); one that is done is not done again.
 
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import sys
@@ -209,7 +210,7 @@ def _alternative(name: str) -> bool:
 
 def _started(start: str, flush: str, spool: str) -> list[Step]:
     if start == "cron":
-        return [File(f"{_CRON}/pymail", units.table(flush))]
+        return [File(f"{_CRON}/pymail", units.table(shlex.quote(flush)))]
     if start == "systemd":
         return [
             File(f"{_UNITS}/{units.SERVICE}", units.service(flush)),
@@ -262,7 +263,7 @@ def _flush_of(home: str) -> str:
 
 def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
     if start == "cron":
-        return [TableLine(units.each_minute(flush))]
+        return [TableLine(units.each_minute(shlex.quote(flush)))]
     if start == "systemd":
         folder = f"{home}/.config/systemd/user"
         return [

@@ -1,6 +1,5 @@
 """What starts flush: texts for cron and for systemd.  Pure."""
 
-import shlex
 from collections.abc import Sequence
 
 from pymail import paths
@@ -13,15 +12,15 @@ INLET = "pymail-submit.socket"
 RECEIVE = "pymail-submit@.service"
 
 
-def table(flush: str) -> str:
-    """Return the text of a file in /etc/cron.d: root's flush, each minute."""
-    return f"# Deliver mail. Written {MARK}.\n{each_minute(flush, 'root')}\n"
+def table(command: str) -> str:
+    """Return the text of a file in /etc/cron.d: what root's shell is to do each minute."""
+    return f"# Deliver mail. Written {MARK}.\n{each_minute(command, 'root')}\n"
 
 
-def each_minute(flush: str, user: str = "") -> str:
-    """Return a line of a crontab; one for the whole system names the user."""
-    command = shlex.quote(flush).replace("%", "\\%")  # to cron, % is the end of a line
-    return " ".join(filter(None, ("* * * * *", user, command)))
+def each_minute(command: str, user: str = "") -> str:
+    """Return a line of a crontab for a shell's command; one for the whole system names the user."""
+    escaped = command.replace("%", "\\%")  # to cron, % is the end of a line
+    return " ".join(filter(None, ("* * * * *", user, escaped)))
 
 
 def service(flush: str) -> str:

@@ -14,7 +14,7 @@ for program in mail mailx
     complete -c $program -s q -r -F -d 'begin with the text of a file'
     complete -c $program -s E -d 'send nothing when the text is empty'
     complete -c $program -l exec -x -d 'obey a line of ~/.mailrc'
-    complete -c $program -s S -x -a 'ask askbcc askcc asksub autobcc= autocc= cmd= crt= DEAD= dot escape= folder= from= header html_filter= ignore ignoreeof indentprefix= keepsave LISTER= metoo outfolder prompt= record= replyto= reply-to= save screen= sign= Sign= toplines= ttycharset=' -d 'set a variable'
+    complete -c $program -s S -x -a 'ask askbcc askcc asksub autoprint autobcc= autocc= cmd= crt= DEAD= dot escape= flipr folder= from= header html_filter= ignore ignoreeof indentprefix= keepsave LISTER= metoo outfolder page prompt= quiet record= replyto= reply-to= save screen= showto sign= Sign= toplines= ttycharset=' -d 'set a variable'
     complete -c $program -s t -l to -d 'take the recipients from the header'
     complete -c $program -s F -d 'keep a copy in a file named after the recipient'
     complete -c $program -s d -l debug -d 'show the message and send nothing'
