@@ -12,7 +12,16 @@ import os
 from pymail import esmtp
 from pymail.address import fold
 from pymail.envelope import Envelope
-from pymail.errors import EX_OK, DataError, InputError, MailError, TempError, printable
+from pymail.errors import (
+    EX_OK,
+    DataError,
+    InputError,
+    MailError,
+    SealedError,
+    TempError,
+    TooBigError,
+    printable,
+)
 from pymail.esmtp import RefusalError
 from pymail.paths import spool as spool_directory
 from pymail.spool import Draft, Spool
@@ -21,6 +30,8 @@ from pymail.stream import Intake
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pymail.inlet import Held
 
 MOST_LINE = 4096
 """Bytes of a command line; RFC 5321 4.5.3.1.4 asks for 512, its extensions for some 1,500."""
@@ -39,13 +50,15 @@ _NOT_DONE = {
     "TURN": "502 5.5.1 Error: command not implemented",
 }
 _OK = "250 2.0.0 Ok"
+_REPLIES = {DataError.status: "554 5.6.0", TooBigError.status: "552 5.3.4"}
 
 
 def serve(queued: "Callable[[str], object]") -> int:
     """Hold one session on descriptors 0 and 1; return the exit status.
 
-    `queued` is called with the id of each message, after the client was told.  The end of the
-    input without QUIT is no error.  Raise TempError where input or output fail.
+    `queued` is called with the id of each message that is in the spool, after the client was
+    told.  The end of the input without QUIT is no error.  Raise TempError where input or output
+    fail.
     """
     return _Session(_Client(), queued).run()
 
@@ -269,7 +282,8 @@ class _Session:
             message.abandon()
         self._client.say(f"{_OK}: queued as {qid}")
         self._client.flush()
-        self._queued(qid)
+        if message.is_here:
+            self._queued(qid)
 
     def _rset(self, argument: str) -> None:
         if argument:
@@ -287,18 +301,22 @@ class _Session:
 
 
 class _Message:
-    """A message on its way into the spool, or the reply that says why it is not."""
+    """A message on its way into the spool, or the reply that says why it is not.
 
-    __slots__ = ("_draft", "_limit", "_refusal")
+    is_here  whether it goes into the spool itself, not to another who does that for us
+    """
+
+    __slots__ = ("_draft", "_limit", "_refusal", "is_here")
 
     def __init__(self, spool: Spool, envelope: Envelope) -> None:
         self._limit = spool.size_limit()
-        self._draft: Draft | None = None
+        self._draft: Draft | Held | None = None
         self._refusal = ""
         try:
-            self._draft = spool.draft(envelope)
+            self._draft = _draft(spool, envelope)
         except MailError as error:
             self._refuse(error)
+        self.is_here = isinstance(self._draft, Draft)
 
     def write(self, data: bytes) -> None:
         if self._draft is None:
@@ -330,8 +348,17 @@ class _Message:
 
     def _refuse(self, error: MailError) -> None:
         self.abandon()
-        code = "554 5.6.0" if isinstance(error, DataError) else "451 4.3.0"
+        code = _REPLIES.get(error.status, "451 4.3.0")
         self._refusal = f"{code} Error: {printable(str(error))}"
+
+
+def _draft(spool: Spool, envelope: Envelope) -> "Draft | Held":
+    try:
+        return spool.draft(envelope)
+    except SealedError as error:
+        from pymail import inlet  # noqa: PLC0415  (costs the usual path nothing)
+
+        return inlet.held(spool, envelope, error)
 
 
 class _Body:

@@ -20,6 +20,7 @@ from itertools import chain
 from pymail.address import quote
 from pymail.errors import MailError, SealedError, TempError
 from pymail.paths import INLET, SYSTEM_SPOOL
+from pymail.spool import LATER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,24 +46,63 @@ class _RefusedError(MailError):
 
 def queue(spool: "Spool", envelope: "Envelope", data: bytes) -> str:
     """Queue a whole message, through the socket where the spool is sealed; return its id."""
-    sealed = out_of_sight(spool)
-    if spool.path != SYSTEM_SPOOL or spool.system:
-        try:
-            return spool.submit(envelope, data)
-        except SealedError as error:
-            if spool.path != SYSTEM_SPOOL:
-                raise
-            sealed = error
-    sender = [] if envelope.sender is None else ["-f", quote(envelope.sender) or "<>"]
-    body = ["-B8BITMIME"] if envelope.body.startswith("8BITMIME") else []
-    args = ["-i", *body, *sender, "--", *map(quote, envelope.recipients)]
-    pieces = iter((data, b""))
-    return hand_over(args, envelope.full_name, lambda: next(pieces), sealed)
+    try:
+        return spool.submit(envelope, data)
+    except SealedError as error:
+        message = held(spool, envelope, error)
+        message.write(data)
+        return message.commit()
 
 
-def out_of_sight(spool: "Spool") -> SealedError:
-    """Return what to say where a spool cannot even be seen."""
-    return SealedError(f"cannot queue message: {spool.path} is out of sight")
+class Held:
+    """A message for the other end: it is held in memory until commit() hands it over.
+
+    Of what recipients ask of reports (RFC 3461), the other end hears what all of them ask.
+    """
+
+    def __init__(self, envelope: "Envelope", sealed: SealedError) -> None:
+        self._envelope = envelope
+        self._sealed = sealed
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes of the message (LF line ends)."""
+        self._pieces.append(data)
+        self.size += len(data)
+
+    def commit(self) -> str:
+        """Have the message queued; return its id.  MailError as hand_over()."""
+        pieces = iter((*self._pieces, b""))
+        args = _arguments(self._envelope)
+        return hand_over(args, self._envelope.full_name, pieces.__next__, self._sealed)
+
+    def abandon(self) -> None:
+        """Forget what was not committed."""
+        self._pieces = []
+
+
+def held(spool: "Spool", envelope: "Envelope", sealed: SealedError) -> Held:
+    """Open a message for the socket; raise `sealed` where it is no way into that spool."""
+    if spool.path != SYSTEM_SPOOL:
+        raise sealed
+    return Held(envelope, sealed)
+
+
+def _arguments(envelope: "Envelope") -> list[str]:
+    """Return what sendmail is to be told of a message."""
+    args = ["-i"]
+    if envelope.body.startswith("8BITMIME"):
+        args.append("-B8BITMIME")
+    if envelope.sender is not None:
+        args += ["-f", quote(envelope.sender) if envelope.sender else "<>"]
+    if envelope.ret:
+        args += ["-R", envelope.ret]
+    if envelope.envid:
+        args += ["-V", envelope.envid]
+    if len(asked := set(envelope.notify)) == 1 and "" not in asked:
+        args += ["-N", *asked]
+    return [*args, "--", *map(quote, envelope.recipients)]
 
 
 def hand_over(
@@ -81,13 +121,14 @@ def hand_over(
         channel.connect(INLET)
     except OSError as trouble:
         channel.close()
-        words = f"{error}, and {INLET} cannot be reached ({trouble.strerror or trouble})"
-        raise TempError(words) from None
+        why = str(error).removesuffix(LATER)
+        words = f"{why}, and {INLET} cannot be reached ({trouble.strerror or trouble})"
+        raise TempError(f"{words}{LATER}") from None
     try:
         return _answered(channel, args, name, chain(said, iter(read, b"")))
     except OSError as trouble:
-        words = f"cannot queue message: {INLET}: {trouble.strerror or trouble}; try again later"
-        raise TempError(words) from None
+        words = f"cannot queue message: {INLET}: {trouble.strerror or trouble}"
+        raise TempError(f"{words}{LATER}") from None
     finally:
         channel.close()
 
@@ -119,7 +160,7 @@ def _answered(
     while not answer.endswith(b"\n") and len(answer) < _MOST_ANSWER:
         data = channel.recv(_MOST_ANSWER)
         if not data:
-            raise TempError(f"cannot queue message: {INLET} gave no answer; try again later")
+            raise TempError(f"cannot queue message: {INLET} gave no answer{LATER}")
         answer += data
     status, _, text = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
     if status == "0":

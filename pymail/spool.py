@@ -38,6 +38,7 @@ from binascii import crc32
 
 from pymail.envelope import Envelope, decode, encode
 from pymail.errors import DataError, SealedError, TempError
+from pymail.paths import INLET, SYSTEM_SPOOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ ENVELOPE_LIMIT = 1 << 22
 """Bytes; a larger envelope is no message of ours but an attempt to fill our memory."""
 
 _CHUNK = 1 << 15
+LATER = "; try again later"
 _SEALED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -408,6 +410,8 @@ class Spool:
     def _own_directory(self) -> int:
         uid = os.geteuid()
         if not self.system:
+            if self.path == SYSTEM_SPOOL and os.path.exists(INLET):
+                raise FileNotFoundError(errno.ENOENT, "spool is out of sight", self.path)
             return make_directory(self.queue)
         if uid == 0:
             return _directory(self.queue)
@@ -679,4 +683,4 @@ def _unopened(error: OSError) -> TempError:
 
 def _trouble(error: OSError) -> TempError:
     where = f" ({error.filename})" if isinstance(error.filename, str) else ""
-    return TempError(f"cannot queue message: {error.strerror}{where}; try again later")
+    return TempError(f"cannot queue message: {error.strerror}{where}{LATER}")

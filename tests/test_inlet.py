@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from harness import measured, needs
 from machine import SPOOL, Machine
+from queued import queued
 
 from pymail import inlet, paths
 
@@ -103,6 +104,49 @@ def test_a_sealed_service_submits(
     assert got.values("return-path") == ["<bob@example.net>"]
     assert got.values("from") == ['"Bob (the) Builder" <bob@example.net>']
     assert server == [0]
+
+
+@pytest.mark.parametrize("seal", [READ_ONLY, HIDDEN])
+def test_a_dialogue_in_a_sandbox_goes_the_same_way(
+    machine: Machine, server: list[int], seal: str
+) -> None:
+    wishes = ("RET=HDRS ENVID=a+2Bb", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@example.org")
+    script = (
+        "EHLO box\r\n"
+        f"MAIL FROM:<bob@example.net> BODY=8BITMIME {wishes[0]}\r\n"
+        f"RCPT TO:<alice> {wishes[1]}\r\nRCPT TO:<bob> {wishes[1]}\r\nDATA\r\n"
+        "Subject: hello\r\n\r\nтекст\r\n..dot\r\n.\r\n"
+        "MAIL FROM:<>\r\nRCPT TO:<alice> NOTIFY=NEVER\r\nRCPT TO:<bob>\r\nDATA\r\n"
+        "\r\nsecond\r\n.\r\nQUIT\r\n"
+    )
+    done = sealed(seal, "-bs", letter=script.encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"queued as") == 2
+    first, second = [message.envelope for message in queued(SPOOL)]
+    assert (first.ret, first.envid, first.body) == ("HDRS", "a+b", "8BITMIME")
+    assert first.notify == ["SUCCESS,FAILURE"] * 2
+    assert (second.sender, second.notify) == ("", ["", ""])
+    machine.flush()
+    assert {each.body for each in machine.mail("alice")} == {
+        "текст\n.dot\n".encode(), b"second\n",
+    }  # fmt: skip
+    assert server == [0, 0]
+
+
+def test_a_dialogue_in_a_sandbox_is_told_what_is_refused(
+    machine: Machine, server: list[int]
+) -> None:
+    begin = "MAIL FROM:<bob@example.net>\r\nRCPT TO:<alice>\r\nDATA\r\n"
+    script = f"{begin}short\r\n.\r\nQUIT\r\n".encode()
+    (SPOOL / "message_size_limit").write_text("10\n")
+    done = sealed(HIDDEN, "-bs", letter=script.replace(b"short", b"x" * 20))
+    assert b"\r\n552 5.3.4 Error: " in done.stdout
+    Path(paths.INLET).rename(f"{paths.INLET}.away")
+    done = sealed(READ_ONLY, "-bs", letter=script)
+    Path(f"{paths.INLET}.away").rename(paths.INLET)
+    assert b"\r\n451 4.3.0 Error: cannot queue message: " in done.stdout
+    assert done.stdout.endswith(b"\r\n221 2.0.0 Bye\r\n")
+    assert not list((SPOOL / "drop").glob("*/[0-9A-Za-z]*"))
 
 
 def test_mail_in_a_sandbox_goes_the_same_way(machine: Machine, server: list[int]) -> None:

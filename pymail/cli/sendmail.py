@@ -374,18 +374,15 @@ def _run_queue(request: Request) -> int:
 def _accepted(request: Request, args: list[str]) -> str:
     """Have the message queued, by another where we cannot; return its id."""
     spool = Spool(paths.spool())
-    if spool.path != paths.SYSTEM_SPOOL:
+    try:
         return submit(request, spool, _read)
-    sealed = None
-    if spool.system:
-        try:
-            return submit(request, spool, _read)
-        except SealedError as error:
-            sealed = error
+    except SealedError as error:
+        if spool.path != paths.SYSTEM_SPOOL:
+            raise
+        sealed = error
     from pymail import inlet  # noqa: PLC0415  (costs the usual path nothing)
 
     request.delivery = ""  # root's flush does it
-    sealed = sealed or inlet.out_of_sight(spool)
     return inlet.hand_over(args, request.full_name, _read, sealed)
 
 
