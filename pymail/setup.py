@@ -86,11 +86,19 @@ def carry_out(steps: Sequence[Step]) -> Iterator[str]:
         yield first.removesuffix(":")
 
 
+def undoing(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield what take_back() would do."""
+    for step in reversed(steps):
+        yield from (words for words, _ in step.undo())
+
+
 def take_back(steps: Sequence[Step]) -> Iterator[str]:
     """Take back what the plan has done; yield it, a line a step.  TempError."""
     for step in reversed(steps):
         try:
-            yield from step.undo()
+            for words, act in step.undo():
+                better = act()
+                yield better if isinstance(better, str) else words
         except OSError as error:
             raise TempError(f"cannot remove {error.filename}: {error.strerror}") from None
 

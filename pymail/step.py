@@ -9,7 +9,7 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pymail import durable, peek
@@ -18,6 +18,10 @@ from pymail.launcher import MARK
 
 ASIDE = ".before-pymail"
 _PATIENCE = 120
+
+
+Undoing = tuple[str, Callable[[], object]]
+"""What takes something back, in words, and what does it; a text that it returns says it better."""
 
 
 class Step(Protocol):
@@ -31,8 +35,8 @@ class Step(Protocol):
         """Do it, where there is something to do.  OSError, TempError."""
         ...
 
-    def undo(self) -> Iterator[str]:
-        """Take back what is ours; yield what was done, and what was left and why."""
+    def undo(self) -> Iterator[Undoing]:
+        """Yield what takes back what is ours, and what is left and why; nothing is done yet."""
         ...
 
 
@@ -53,16 +57,17 @@ class Folder(NamedTuple):
         os.makedirs(self.path, exist_ok=True)
         os.chmod(self.path, self.mode)
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Remove it where it is empty."""
+        if os.path.isdir(self.path):
+            yield f"remove {self.path}, if it is empty", self._remove
+
+    def _remove(self) -> str:
         try:
             os.rmdir(self.path)
-        except FileNotFoundError:
-            return
         except OSError:
-            yield f"left {self.path}: it is not empty"
-        else:
-            yield f"removed {self.path}"
+            return f"leave {self.path}: it is not empty"
+        return f"remove {self.path}"
 
 
 class Directories(NamedTuple):
@@ -80,16 +85,15 @@ class Directories(NamedTuple):
         for each in self._folders():
             each.do()
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Remove it, unless there is mail in it."""
         places = ["queue", *(f"drop/{name}" for name in peek.names(f"{self.path}/drop"))]
         found = [name for place in places for name in peek.names(f"{self.path}/{place}")]
         waiting = sum(not name.startswith(".") for name in found)
         if waiting:
-            yield f"left {self.path}: messages wait in it ({waiting})"
+            yield f"leave {self.path}: messages wait in it ({waiting})", _nothing
         elif os.path.isdir(self.path):
-            shutil.rmtree(self.path)
-            yield f"removed {self.path}"
+            yield f"remove {self.path}", lambda: shutil.rmtree(self.path)
 
     def _folders(self) -> list[Folder]:
         return [
@@ -120,14 +124,14 @@ class File(NamedTuple):
             put_aside(self.path)
         durable.replace(self.path, self.text, self.mode)
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Remove it, and put back what was there."""
-        if MARK in peek.text(self.path):
-            os.unlink(self.path)
-            yield f"removed {self.path}"
-        if os.path.lexists(f"{self.path}{ASIDE}") and not os.path.lexists(self.path):
-            os.rename(f"{self.path}{ASIDE}", self.path)
-            yield f"put back {self.path}"
+        ours = MARK in peek.text(self.path)
+        free = ours or not os.path.lexists(self.path)
+        if ours:
+            yield f"remove {self.path}", lambda: os.unlink(self.path)
+        if free and os.path.lexists(f"{self.path}{ASIDE}"):
+            yield f"put back {self.path}", lambda: os.rename(f"{self.path}{ASIDE}", self.path)
 
 
 class Link(NamedTuple):
@@ -151,17 +155,18 @@ class Link(NamedTuple):
             put_aside(self.path)
         os.symlink(self.target, self.path)
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Remove it, and put back what was there."""
-        if not self._ours():
-            return
+        if self._ours():
+            back = os.path.lexists(f"{self.path}{ASIDE}")
+            yield f"remove {self.path}{', put back what was there' * back}", self._remove
+
+    def _remove(self) -> None:
         os.unlink(self.path)
         if self._packaged():
             run("dpkg-divert", *self._diversion(), "--rename", "--remove", self.path)
         if os.path.lexists(f"{self.path}{ASIDE}") and not os.path.lexists(self.path):
             os.rename(f"{self.path}{ASIDE}", self.path)
-        back = ", put back what was there" if os.path.lexists(self.path) else ""
-        yield f"removed {self.path}{back}"
 
     def _packaged(self) -> bool:
         """Say whether packages of Debian's may come to have a file there."""
@@ -206,12 +211,11 @@ class Alternative(NamedTuple):
             *slaves,
         )
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Let the next best be the one."""
-        target = self.links[0][1]
+        words = ("update-alternatives", "--remove", self.name, target := self.links[0][1])
         if target in peek.text(f"/var/lib/dpkg/alternatives/{self.name}"):
-            run("update-alternatives", "--remove", self.name, target)
-            yield f"removed the alternative {self.name}"
+            yield f"remove the alternative {self.name}", lambda: run(*words)
 
 
 class Account(NamedTuple):
@@ -232,10 +236,10 @@ class Account(NamedTuple):
             "--home-dir", self.home, "--shell", "/usr/sbin/nologin", self.name,
         )  # fmt: skip
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Leave it: files may be its own, and its number must not become another's."""
         if self._there():
-            yield f"left the user {self.name}"
+            yield f"leave the user {self.name}", _nothing
 
     def _there(self) -> bool:
         try:
@@ -262,11 +266,10 @@ class Unit(NamedTuple):
             run("systemctl", *self._whose(), "daemon-reload")
         run("systemctl", *self._words("enable"))
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Stop it."""
         if not self._ask("is-enabled"):
-            run("systemctl", *self._words("disable"))
-            yield f"stopped {self.name}"
+            yield f"stop {self.name}", lambda: run("systemctl", *self._words("disable"))
 
     def _words(self, verb: str) -> list[str]:
         return [*self._whose(), verb, *["--now"] * _booted(), self.name]
@@ -297,12 +300,12 @@ class TableLine(NamedTuple):
         """Do it."""
         self._write([*self._lines(), self.line])
 
-    def undo(self) -> Iterator[str]:
+    def undo(self) -> Iterator[Undoing]:
         """Remove it."""
         lines = self._lines()
-        if self.line in lines:
-            self._write([line for line in lines if line != self.line])
-            yield f"removed from the crontab: {self.line}"
+        others = [line for line in lines if line != self.line]
+        if others != lines:
+            yield f"remove from the crontab: {self.line}", lambda: self._write(others)
 
     def _lines(self) -> list[str]:
         """Return the lines that are there.  TempError: what cannot be read is not replaced."""
@@ -325,6 +328,10 @@ class TableLine(NamedTuple):
 
     def _write(self, lines: list[str]) -> None:
         run("crontab", "-", text="".join(f"{line}\n" for line in lines))
+
+
+def _nothing() -> None:
+    """Do nothing: what is told is left."""
 
 
 def _booted() -> bool:

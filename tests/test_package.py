@@ -93,7 +93,7 @@ def it_goes(here: Chroot) -> None:
     here.call(*CRON, "alice", user="alice", stdin=LETTER.format(user="later").encode())
     gone = here.run("dpkg", "--purge", "pymail")
     assert gone.returncode == 0
-    assert b"left /var/spool/pymail: messages wait in it (1)\n" in gone.stdout
+    assert b"leave /var/spool/pymail: messages wait in it (1)\n" in gone.stdout
     assert b"pymail: left /var/spool/pymail: it has mail that nobody got\n" in gone.stderr
     assert not (here.root / "usr/sbin/sendmail").exists()
     here.call("dpkg", "--install", "/pymail.deb")

@@ -128,8 +128,12 @@ def test_a_machine_is_set_up_delivers_and_is_as_it_was_when_that_goes(fresh: Fre
         assert words in found
     assert [line for line in fresh.pymail("check") if "tmpfs" not in line] == []
 
+    there = fresh.sight()
+    planned = fresh.pymail("setup", "--remove", "--dry-run")
+    assert fresh.sight() == there
     gone = fresh.pymail("setup", "--remove", "--start", "cron")
-    assert "removed /usr/sbin/sendmail, put back what was there" in gone
+    assert [line.removesuffix(", if it is empty") for line in planned] == gone
+    assert "remove /usr/sbin/sendmail, put back what was there" in gone
     after = fresh.sight()
     assert after == before
 
@@ -161,7 +165,7 @@ def test_mail_that_waits_is_left_when_the_programs_go(fresh: Fresh) -> None:
     fresh.pymail("setup", "--start", "none")
     fresh.run("/usr/sbin/sendmail", "bob", user="alice", stdin=b"Subject: x\n\nhello\n")
     gone = fresh.pymail("setup", "--remove", "--start", "none")
-    assert "left /var/spool/pymail: messages wait in it (1)" in gone[-5:], gone[-5:]
+    assert "leave /var/spool/pymail: messages wait in it (1)" in gone[-5:], gone[-5:]
     assert fresh.run("sh", "-c", "ls /var/spool/pymail/drop/*/").stdout.count(b"\n") == 1
 
 
@@ -225,7 +229,7 @@ def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
     assert fresh.run(flush, user="bob").returncode == 0
     assert b"hello" in fresh.run("sh", "-c", "cat /home/bob/Maildir/new/*").stdout
     gone = fresh.pymail("setup", "--remove", user="bob")
-    assert f"removed from the crontab: * * * * * {flush}" in gone
+    assert f"remove from the crontab: * * * * * {flush}" in gone
     left = fresh.run("find", "/home/bob/.local", "-path", "*/state", "-prune", "-o", "-print")
     places = [f"/home/bob/.local{name}" for name in ("", "/bin", "/lib")]
     assert sorted(left.stdout.decode().split()) == places
@@ -247,8 +251,8 @@ def test_all_goes_whatever_has_started_flush(fresh: Fresh) -> None:
     # Where this machine would choose is no matter, nor whether what is removed may be run.
     fresh.run("chmod", "777", "/usr/local/lib/pymail")
     gone = fresh.pymail("setup", "--remove")
-    assert "removed /etc/cron.d/pymail" in gone
-    assert "removed /etc/systemd/system/pymail-flush.timer" in gone
+    assert "remove /etc/cron.d/pymail" in gone
+    assert "remove /etc/systemd/system/pymail-flush.timer" in gone
     assert fresh.run("test", "-L", wants).returncode == 1
     assert fresh.sight() == before
 
@@ -377,7 +381,7 @@ def test_what_people_have_made_themselves_comes_back(fresh: Fresh) -> None:
     assert not any("root_user" in line for line in fresh.pymail("setup", "--start", "cron"))
     gone = fresh.pymail("setup", "--remove")
     assert "put back /etc/cron.d/pymail" in gone
-    assert "left the user pymail" in gone
+    assert "leave the user pymail" in gone
     assert fresh.sight() == before
     for file in made:
         assert fresh.run("cat", file).stdout == b"own\n"

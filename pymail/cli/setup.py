@@ -42,8 +42,7 @@ def set_up(  # noqa: PLR0913
     from pymail import setup  # noqa: PLC0415
 
     if remove:
-        for line in setup.take_back(setup.done()):
-            say(line)
+        _remove(dry=dry, ask=not yes and sys.stdin.isatty())
         return
     steps = setup.plan(start or "")
     account = _account(address, relay, user) if address else None
@@ -71,6 +70,21 @@ def _account(address: str, relay: str | None, user: str | None) -> "Submission":
         return found._replace(user=user or found.user)
     hop = login.server(relay, settings)
     return Submission(hop.host, hop.port, user or address, "--relay")
+
+
+def _remove(*, dry: bool, ask: bool) -> None:
+    from pymail import setup  # noqa: PLC0415
+
+    steps = setup.done()
+    if dry or ask:
+        for line in setup.undoing(steps):
+            say(line)
+    if dry:
+        return
+    if ask:
+        click.confirm("Go on?", abort=True, err=True)
+    for line in setup.take_back(steps):
+        say(line)
 
 
 def _install(steps: "list[Step]", *, ask: bool) -> None:
