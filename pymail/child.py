@@ -87,7 +87,7 @@ def ask(user: Identity, question: Callable[[], list[str]], patience: float = 0) 
     if not whole:
         os.kill(pid, signal.SIGKILL)
         reap(pid)
-        raise OSError(errno.ETIMEDOUT, f"no answer in {patience} s (a hanging mount?)")
+        raise OSError(errno.ETIMEDOUT, f"no answer in {patience:.3g} s (a hanging mount?)")
     status = reap(pid)
     if status or not data.startswith(b"["):
         text = printable(data.decode("utf-8", "replace").partition("\t")[2].strip())

@@ -28,6 +28,7 @@ from pymail.rewrite import Rewriting
 from pymail.route import Router
 from pymail.run import Run
 from pymail.secret import Logins
+from pymail.shares import DELIVERY, Shares
 from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
 from pymail.transport import Delivery
 from pymail.warned import Warned
@@ -49,10 +50,6 @@ MOST_IDLE = 4
 """Agents that are kept for the next mail of their user: each costs memory."""
 
 BATCH = 128
-HEAVY = 1 << 17
-"""Bytes of envelope, header and tail from which on a message is worked on alone: a user must
-not be able to fill our memory."""
-
 _GLANCE = 16
 _TOGETHER = 64
 """Messages that were sent, and whose end is made durable at once, while there is other work."""
@@ -134,6 +131,7 @@ class _Flusher:
         self._numbers = itertools.count(1)
         self._jobs: dict[int, tuple[str, Job, Delivery]] = {}
         self._in_hand = 0
+        self._shares = Shares()
         self._most = _room()
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
@@ -157,6 +155,8 @@ class _Flusher:
         for count, qid in enumerate(self._due(), 1):
             if self._late():
                 break
+            if self._shares.is_full(uid_of(qid)):
+                continue
             if self._in_hand >= self._most:
                 # Down to half, so that the next batches are large again.
                 while self._in_hand > self._most // 2:
@@ -221,16 +221,13 @@ class _Flusher:
         return list(_in_turn(by_user.values()))
 
     def _take(self, qid: str) -> bool:
-        """Lock a message and plan it; return False where it is in another hand."""
+        """Lock a message and plan it; return False where it is not to be had now."""
         spool = self._run.spool
         active = None
         try:
             active = self._locked(qid)
             if active is None:
                 return False
-            heavy = active.weight > HEAVY
-            if heavy:
-                self._drain()
             job = Job(self._run, active, int(time.time()))
             if self._put_off(job):
                 return True
@@ -246,14 +243,13 @@ class _Flusher:
             self._complain(f"{qid}: cannot read or write the queue file: {error.strerror}")
             return False
         self._in_hand += 1
+        self._shares.take(qid, uid_of(qid), active.weight + DELIVERY * len(planned))
         for kind, delivery in planned:
             self._jobs[delivery.number] = (kind, job, delivery)
             if kind == "smtp":
                 self._outbound.take(delivery)
             self._queues.setdefault((kind, delivery.user), deque()).append(delivery)
         self._finish(job)
-        if heavy:
-            self._drain()
         return True
 
     def _put_off(self, job: Job) -> bool:
@@ -265,10 +261,14 @@ class _Flusher:
         return bool(crowded) or (not self._selection.named and job.rests())
 
     def _locked(self, qid: str) -> Active | None:
-        """Lock a message that is still to be tried; None where it is not."""
+        """Lock a message that is still to be tried; None where it is not, or has to wait."""
         active = take(self._run.spool, qid)
         if active is None:
             return None  # gone, being submitted, or another flush has it
+        if not self._shares.fits(uid_of(qid), active.weight):
+            active.close()
+            self._tried.discard(qid)  # it may have waited for a destination
+            return None
         self._tried.add(qid)
         if self._wanted(active):
             return active
@@ -301,6 +301,7 @@ class _Flusher:
         if job.finished:
             job.finish()
             self._in_hand -= 1
+            self._shares.drop(job.active.qid)
 
     def _turn(self) -> None:
         """Wait until an agent has said something."""

@@ -7,6 +7,7 @@ import errno
 import os
 import pwd
 import stat
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,9 @@ from pymail.members import Item
 from pymail.route import Lines
 
 _INCLUDE_LIMIT = 1 << 20
+_LAST_PATIENCE = 0.05
+"""Seconds for a question of a user whose agents have used up all the others."""
+
 MOST_REMEMBERED = 10000
 MOST_FILES = 100
 _MAPS = (
@@ -56,6 +60,7 @@ class Machine:
         self._forwards: dict[tuple[str, str], Lines] = {}
         self._includes: dict[tuple[str, str], Lines] = {}
         self._silent: dict[str, OSError] = {}
+        self._patience: dict[str, float] = {}
         self._maps = {name: Map(getattr(settings, name), settings.source(name)) for name in _MAPS}
 
     def alias(self, key: str) -> Entry | None:
@@ -125,14 +130,18 @@ class Machine:
         return Lines(path, tuple(forward.parse(text, user.home)), warning=warning)
 
     def _ask(self, user: Identity, question: Callable[[], list[str]]) -> list[str]:
-        """Ask an agent; one that did not answer in time is not waited for again in this run."""
+        """Ask an agent; a user whose agents take too long in all is not asked again in this run."""
         if user.name in self._silent:
             raise self._silent[user.name]
+        asked = time.monotonic()
         try:
-            return child.ask(user, question)
+            return child.ask(user, question, self._patience.get(user.name, child.PATIENCE))
         except TimeoutError as error:
             self._silent[user.name] = error
             raise
+        finally:
+            left = self._patience.get(user.name, child.PATIENCE) - (time.monotonic() - asked)
+            self._patience[user.name] = max(left, _LAST_PATIENCE)
 
     def _read_include(self, path: str, reader: Identity | None) -> Lines:
         """Read an include file with the rights of its owner, or of `reader`.

@@ -5,6 +5,7 @@ Here the same files are put in place, a letter is sent by the real sendmail, and
 has to come to the same recipients, statuses, words, mailboxes and files.
 """
 
+import itertools
 import json
 import os
 import re
@@ -12,8 +13,10 @@ import stat
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +26,7 @@ from peers import dovecot
 
 from pymail import config as configuration
 from pymail import world
-from pymail.identity import lookup
+from pymail.identity import Identity, lookup
 
 LOCAL = """
 myhostname = "box.example.net"
@@ -765,3 +768,45 @@ def test_large_and_small_letters_for_many_users_arrive_whole(machine):
     machine.flush()
     for user in ("bob", "carol", "dave"):
         assert {letter.body for letter in machine.mail(user)} == set(bodies)
+
+
+# One who wants to hold up the others
+
+
+def test_a_heavy_message_holds_up_nobody_elses_mail(machine):
+    go = machine.home("alice") / "go"
+    machine.write("alice", ".forward", f'"|while ! test -e {go}; do sleep 0.1; done"\n')
+    for _ in range(3):
+        machine.send("alice", b"X: " + b"x " * 100_000 + b"\n\n", "alice")
+    machine.send("carol", LETTER, "bob")
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(machine.flush)
+        while not machine.mail("bob") and not run.done():
+            time.sleep(0.05)
+        early = not run.done()
+        go.touch()
+        run.result()
+    assert early, "bob's letter came only when the command of alice had ended"
+    assert machine.queue() == []
+
+
+def test_a_user_whose_agents_are_slow_is_asked_no_more(machine, monkeypatch):
+    seconds = itertools.count(0, 8)  # each look at the clock is 8 seconds after the last
+    asked: list[float] = []
+
+    def slow(user: Identity, _: object, patience: float) -> list[str]:
+        asked.append(patience)
+        if patience <= 1:
+            raise TimeoutError(f"no answer of {user.name}")
+        return ["0", "", ""]
+
+    here = world.open_machine(configuration.here(str(machine.spool)), str(machine.spool))
+    monkeypatch.setattr(world.child, "ask", slow)
+    monkeypatch.setattr(world, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    alice, bob = lookup("alice"), lookup("bob")
+    found = [here.include(f"/home/alice/{n}", alice) for n in range(5)]
+    assert [lines.trouble for lines in found[:3]] == ["", "", ""]
+    assert all(lines.trouble for lines in found[3:])
+    assert len(asked) == 4
+    here.include("/home/bob/1", bob)
+    assert asked[4] == asked[0]

@@ -188,7 +188,7 @@ def test_a_user_who_stops_each_agent_is_waited_for_once(
     """Every extension has a .forward of its own to ask for, and each took twenty seconds."""
     asked = []
 
-    def stopped(user: Identity, _: object) -> list[str]:
+    def stopped(user: Identity, *_: object) -> list[str]:
         asked.append(user.name)
         raise OSError(errno.ETIMEDOUT, "no answer")
 
