@@ -104,8 +104,8 @@ def apply(
     return troubles
 
 
-def read(spool: Spool, qid: str) -> tuple[Active, str]:
-    """Return a message for showing, locked if it can be, and what to call its state."""
+def read(spool: Spool, qid: str, verb: str = "show") -> tuple[Active, str]:
+    """Return a message, locked if it can be, and what to call its state; `verb` is what for."""
     refuse_others(spool)
     _refuse_no_id(qid)
     _adopt(spool)
@@ -119,7 +119,7 @@ def read(spool: Spool, qid: str) -> tuple[Active, str]:
             path, qid, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         ), "active"
     except FileNotFoundError:
-        raise DataError(f"cannot show {qid}: no such message in the queue") from None
+        raise DataError(f"cannot {verb} {qid}: no such message in the queue") from None
 
 
 def refuse_others(spool: Spool) -> None:

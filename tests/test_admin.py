@@ -262,6 +262,39 @@ def test_a_held_message_stays_until_it_is_released(box: Box) -> None:
     assert queue(box) == []
 
 
+def test_a_message_that_is_tried_and_has_to_wait_is_kept(box: Box) -> None:
+    box.config('default_transport = "retry:not today"\n')
+    box.send(LETTER, "x@example.org")
+    (qid,) = queue(box)
+    done = box.run("pymail", "queue", "try", qid)
+    assert (done.returncode, done.stdout) == (75, b"")
+    assert done.stderr == b"pymail: cannot deliver to x@example.org now: not today\n"
+    box.config("nonsense = 1\n")
+    done = box.run("pymail", "queue", "try", qid)
+    assert done.returncode == 78
+    assert b"pymail: cannot deliver now: flush ended with status 78\n" in done.stderr
+    box.run("pymail", "queue", "hold", qid)
+    done = box.run("pymail", "queue", "try", qid)
+    assert done.returncode == 65
+    assert f"pymail: cannot try {qid}: it is on hold (pymail queue release {qid})" in str(done)
+    assert queue(box) == [qid]
+
+
+def test_a_message_is_tried(box: Box) -> None:
+    box.config('default_transport = "error:no"\n')
+    box.send(LETTER)
+    box.send(LETTER, "x@example.org")
+    here, there = queue(box)
+    ok(box.run("pymail", "queue", "try", here))
+    assert len(box.maildir()) == 1
+    done = box.run("pymail", "queue", "try", there)
+    assert (done.returncode, done.stderr) == (69, b"pymail: cannot deliver to x@example.org: no\n")
+    done = box.run("pymail", "queue", "try", here)
+    assert done.returncode == 65
+    assert done.stderr == f"pymail: cannot try {here}: no such message in the queue\n".encode()
+    assert box.run("pymail", "queue", "try", "XX").returncode == 64
+
+
 def test_what_was_delivered_before_a_hold_is_not_delivered_again(box: Box) -> None:
     box.config('default_transport = "retry:not today"\n')
     box.send(LETTER, box.user, "x@example.org")

@@ -55,6 +55,7 @@ complete -c pymail -n $show -s m -d 'only the message'
 complete -c pymail -n $show -l raw -d 'the message byte for byte'
 set -l change "$queue; and __fish_seen_subcommand_from hold release delete requeue"
 complete -c pymail -n $show -a '(__pymail_ids)' -d 'queue id'
+complete -c pymail -n "$queue; and __fish_seen_subcommand_from try" -l submitted -d 'remove what would not be tried again'
 complete -c pymail -n "$queue; and __fish_seen_subcommand_from try" -a '(__pymail_ids)' -d 'queue id'
 complete -c pymail -n $change -a '(__pymail_ids) ALL' -d 'queue id'
 

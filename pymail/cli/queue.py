@@ -81,16 +81,18 @@ _IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...|ALL")
 
 
 @queue_face.command("try")
+@click.option("--submitted", is_flag=True, help="Remove it where nothing would try it again.")
 @click.argument("qid", metavar="ID")
-def try_message(qid: str) -> int:
-    """Try to deliver one message now, as sendmail -odi does.
+def try_message(qid: str, *, submitted: bool) -> int:
+    """Try to deliver one message now.
 
-    Status 69 if it comes back to its sender. If it has to wait: 0 where something starts flush
-    again and again; else it is removed, the status is 75, and the reason is told.
+    Status 69 if it comes back to its sender, 75 if it has to wait. With --submitted, for who has
+    just submitted it: 0 where something starts flush again and again; else it is removed.
     """
     from pymail import attempt  # noqa: PLC0415
 
-    return attempt.status(Spool(paths.spool()), qid)
+    trial = attempt.submission if submitted else attempt.trial
+    return trial(Spool(paths.spool()), qid)
 
 
 @queue_face.command("hold")

@@ -323,7 +323,8 @@ def _deliver(request: Request, qid: str) -> int:
     if paths.is_system(paths.spool()) and os.geteuid() != 0:
         return errors.EX_OK  # the queue is root's; the next flush delivers it
     waits = request.delivery == "i"
-    argv = paths.program("admin", "queue", "try", qid) if waits else paths.program("flush", qid)
+    attempt = ("admin", "queue", "try", "--submitted", qid)
+    argv = paths.program(*attempt) if waits else paths.program("flush", qid)
     null = os.open(os.devnull, os.O_RDWR)
     # What goes wrong is told by who waits.
     actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in ((0, 1) if waits else (0, 1, 2))]
