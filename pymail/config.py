@@ -256,9 +256,16 @@ def here(spool: str) -> Config:
 
 
 def given(path: str) -> Given:
-    """Return what the files of the configuration at `path` set, the later over the earlier."""
+    """Return what the files of the configuration at `path` set, the later over the earlier.
+
+    Of the machine's configuration, users do without the files in conf.d that only root may read:
+    there are passwords in them, and it is root who fetches and sends.
+    """
     found: Given = {}
+    of_machine = path == paths.SYSTEM_CONFIG and not os.environ.get("PYMAIL_CONFIG")
     for file in files(path):
+        if of_machine and os.geteuid() != 0 and file != path and not os.access(file, os.R_OK):
+            continue
         new = read(file)
         if FETCH in found and FETCH in new:
             new[FETCH] = _merged(found[FETCH][0], new[FETCH][0]), new[FETCH][1]

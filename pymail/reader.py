@@ -56,7 +56,10 @@ def in_mbox(lines: Iterable[bytes]) -> Iterator[Message]:
 
 
 def home_mailbox() -> str:
-    """Return the setting of that name; a configuration that is broken is no reason not to look."""
+    """Return the setting of that name; a configuration that is broken is no reason not to look.
+
+    Raise MailError where it may not be read: "no mail" would be a guess.
+    """
     spool = paths.spool()
     try:
         return config.load(
@@ -65,7 +68,9 @@ def home_mailbox() -> str:
             mailname="",
             aliases=paths.aliases(spool),
         ).home_mailbox
-    except MailError:
+    except MailError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise
         return "Maildir/"
 
 

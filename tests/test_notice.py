@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import BIN, MEASURE, Box, needs
-from machine import Machine
+from machine import CONFIG, Machine
 from typist import Terminal
 
 from pymail import child, notice
@@ -701,3 +702,29 @@ def test_the_lines_are_sound(box: Box, machine: Machine, shell: str) -> None:
 def test_other_shells_are_refused(box: Box) -> None:
     done = box.run("pymail", "shell-init", "tcsh")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (64, b"", 1)
+
+
+def test_passwords_of_the_machine_hide_no_users_mail(machine: Machine) -> None:
+    """Root's accounts lie in a file that only root may read; the mailbox is named in another."""
+    machine.config('home_mailbox = "inbox/"\n')
+    machine.send("bob", b"Subject: one\n\nbody\n", "alice")
+    machine.flush()
+    folder = CONFIG.parent / "conf.d"
+    folder.mkdir()
+    (folder / "fetch.toml").write_text(
+        '[fetch.x]\nprotocol = "pop3"\nserver = "x.test"\nuser = "u"\npassword = "p"\n'
+    )
+    (folder / "fetch.toml").chmod(0o600)
+    try:
+        looked = machine.run("alice", "mail", "-H")
+        assert (looked.returncode, looked.stderr) == (0, b"")
+        assert b"one" in looked.stdout
+        assert machine.run("alice", "pymail", "explain", "alice").returncode == 0
+        assert b"1 new message" in machine.run("alice", "pymail", "notice").stdout
+        CONFIG.chmod(0o600)
+        for program, *args in (("mail", "-H"), ("mail", "-e"), ("pymail", "list")):
+            looked = machine.run("alice", program, *args)
+            assert looked.returncode == 78
+            assert b": cannot read /etc/pymail/config.toml: Permission denied\n" in looked.stderr
+    finally:
+        shutil.rmtree(folder)
