@@ -96,7 +96,7 @@ class _Client:
                 data = os.read(0, _READ)
             except OSError as error:
                 text = f"cannot read from standard input: {error.strerror}"
-                if error.errno in (errno.EBADF, errno.EISDIR):
+                if error.errno == errno.EBADF:
                     raise InputError(text) from None
                 raise TempError(text) from None
             if not data:

@@ -47,10 +47,6 @@ def _xdg(own: str, variable: str, default: str) -> str:
     return f"{own}/{default}"
 
 
-def _user_config(own: str) -> str:
-    return _xdg(own, "XDG_CONFIG_HOME", ".config") + "/pymail/config.toml"
-
-
 def spool() -> str:
     """Return the spool directory: PYMAIL_SPOOL, else this user's own, else the system's.
 
@@ -60,10 +56,9 @@ def spool() -> str:
     named = os.environ.get("PYMAIL_SPOOL")
     if named:
         return named
-    own = _own_home(os.getuid())
     # In a sandbox the spool may be out of sight.
     there = is_system(SYSTEM_SPOOL) or os.path.exists(INLET)
-    if there and not os.path.exists(_user_config(own)):
+    if there and not os.path.exists(own_config()):
         return SYSTEM_SPOOL
     return own_spool()
 
@@ -71,6 +66,11 @@ def spool() -> str:
 def own_spool() -> str:
     """Return the spool of this user in user mode."""
     return _xdg(_own_home(os.getuid()), "XDG_STATE_HOME", ".local/state") + "/pymail/spool"
+
+
+def own_config() -> str:
+    """Return the path of this user's configuration in user mode."""
+    return _xdg(_own_home(os.getuid()), "XDG_CONFIG_HOME", ".config") + "/pymail/config.toml"
 
 
 def is_system(spool: str) -> bool:
@@ -83,7 +83,7 @@ def config(spool: str) -> str:
     named = os.environ.get("PYMAIL_CONFIG")
     if named:
         return named
-    return SYSTEM_CONFIG if is_system(spool) else _user_config(_own_home(os.getuid()))
+    return SYSTEM_CONFIG if is_system(spool) else own_config()
 
 
 def cache() -> str:

@@ -253,7 +253,7 @@ def _standard_input() -> bytes:
             data += chunk
     except OSError as error:
         text = f"cannot read message from standard input: {error.strerror}"
-        if error.errno in {errno.EBADF, errno.EISDIR}:
+        if error.errno == errno.EBADF:
             raise InputError(text) from None
         raise TempError(text) from None
     return bytes(data)

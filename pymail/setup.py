@@ -32,7 +32,8 @@ _FIRST_PERSON, _LAST_PERSON = 1000, 59999
 def plan(start: str) -> list[Step]:
     """Return the steps for root or for the user who asks; `start` is cron, systemd, none, or "".
 
-    UsageError where flush cannot be started that way.
+    UsageError where flush cannot be started that way; PermError for a user whose mail is that of
+    the machine.
     """
     if os.getuid() == 0 and _is_packaged():
         return _packaged(start)
@@ -44,6 +45,10 @@ def plan(start: str) -> list[Step]:
     if start == "systemd" and not shutil.which("systemctl"):
         raise UsageError("cannot use systemd: there is no systemctl; use --start cron")
     if os.getuid() != 0:
+        if paths.is_system(paths.spool()):
+            own = os.path.dirname(paths.own_config())
+            remedy = f"for a configuration and a queue of your own: mkdir -p {own}; touch {own}"
+            raise PermError(f"cannot set up: this machine has pymail; {remedy}/config.toml")
         return _user((start,))
     here = os.path.dirname(os.path.abspath(__file__))
     for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
@@ -255,7 +260,9 @@ def _uids() -> list[int]:
 def _user(starters: Sequence[str]) -> list[Step]:
     home = paths.home(os.getuid())
     programs = os.path.dirname(os.path.abspath(sys.argv[0]))
-    steps: list[Step] = [Folder(os.path.dirname(paths.config(paths.spool())), 0o700)]
+    spool = paths.spool()
+    file = paths.own_config() if paths.is_system(spool) else paths.config(spool)
+    steps: list[Step] = [Folder(os.path.dirname(file), 0o700)]
     flush = _flush_of(home)
     place = os.path.dirname(flush)
     steps.append(Folder(place, 0o755))

@@ -236,6 +236,19 @@ def test_a_user_without_rights_sets_it_up_for_himself(fresh: Fresh) -> None:
     assert fresh.run("crontab", "-l", user="bob").stdout == b""
 
 
+def test_a_user_of_a_machine_that_has_pymail_is_told_how_to_have_an_own_one(fresh: Fresh) -> None:
+    fresh.pymail("setup", "--start", "none")
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    done = fresh.run(*command, user="bob")
+    assert (done.returncode, done.stdout) == (77, b"")
+    remedy = done.stderr.decode().partition("of your own: ")[2]
+    fresh.run("sh", "-c", remedy, user="bob")
+    assert any("/home/bob/.local" in line for line in fresh.pymail(*command[3:], user="bob"))
+    gone = fresh.pymail("setup", "--remove", user="bob")
+    assert "leave /home/bob/.config/pymail: it is not empty" in gone
+    assert not any("/etc" in line for line in gone)
+
+
 def test_all_goes_whatever_has_started_flush(fresh: Fresh) -> None:
     before = fresh.sight()
     needs("systemctl")

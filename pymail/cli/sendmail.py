@@ -298,7 +298,7 @@ def _read() -> bytes:
         return os.read(0, _READ)
     except OSError as error:
         text = f"cannot read message from standard input: {error.strerror}"
-        if error.errno in (errno.EBADF, errno.EISDIR):
+        if error.errno == errno.EBADF:
             raise InputError(text) from None
         raise TempError(text) from None
 
