@@ -24,7 +24,7 @@ _SUBJECTS = {
 _OPENINGS = {
     FAILED: (
         "Your message could not be delivered to one or more recipients.",
-        "It is not tried again; its header is attached.",
+        "It is not tried again; its {} is attached.",
     ),
     DELAYED: (
         "Your message could not be delivered yet to one or more recipients.",
@@ -117,10 +117,12 @@ def report(
     separator = f"\n--{boundary}\n"
     text = "\n".join(_text(action, failures, message, host))
     status = _status(action, failures, message, host)
-    original, what = "message/rfc822", "Undelivered Message"
+    original, what = "message/rfc822", "Message"
     if message.body is None:
         original = f"text/rfc822-headers{_charset(message.header)}"
-        what = "Undelivered Message Headers"
+        what = "Message Headers"
+    if action == FAILED:
+        what = f"Undelivered {what}"
     parts = [
         head,
         separator,
@@ -156,7 +158,7 @@ def _text(action: str, failures: Sequence[Failure], message: Returned, host: str
     first, second = _OPENINGS[action]
     lines = [f"This is the mail system at host {host}.", "", first]
     if second:
-        lines.append(second)
+        lines.append(second.format("header" if message.body is None else "whole text"))
     if action == DELAYED and message.expires:
         lines.append(f"It is given up on {date(message.expires)}.")
     lines += ["", "For help, write to postmaster.", ""]
@@ -164,7 +166,10 @@ def _text(action: str, failures: Sequence[Failure], message: Returned, host: str
         known = cure(failure.reply or failure.words) if action in (FAILED, DELAYED) else ""
         if known:
             lines += [*textwrap.wrap(known, 76), ""]
-        lines += [_plain(f"<{failure.recipient}>{_expanded(failure)}: {failure.words}"), ""]
+        lines += [
+            _plain(f"<{address.quote(failure.recipient)}>{_expanded(failure)}: {failure.words}"),
+            "",
+        ]
     return lines
 
 
@@ -186,7 +191,7 @@ def _kind(failures: Sequence[Failure], message: Returned) -> str:
 def _expanded(failure: Failure) -> str:
     if address.fold(failure.original) == address.fold(failure.recipient):
         return ""
-    return f" (expanded from <{failure.original}>)"
+    return f" (expanded from <{address.quote(failure.original)}>)"
 
 
 def _status(action: str, failures: Sequence[Failure], message: Returned, host: str) -> str:
@@ -221,7 +226,8 @@ def _status(action: str, failures: Sequence[Failure], message: Returned, host: s
 
 
 def _address(text: str) -> str:
-    return f"{'rfc822' if text.isascii() else 'utf-8'}; {_plain(text)}"
+    spelled = address.quote(text) if text else ""
+    return f"{'rfc822' if text.isascii() else 'utf-8'}; {_plain(spelled)}"
 
 
 def _plain(text: str) -> str:

@@ -266,7 +266,8 @@ class Job:
         text = ids[0] if ids else f"<{mail.message_id()}>"
         log.event("cleanup", f"{active.qid}: message-id={text}")
         size, count = active.head.size, len(mail.recipients)
-        text = f"from=<{mail.sender}>, size={size}, nrcpt={count} (queue active)"
+        sender = address.quote(mail.sender) if mail.sender else ""
+        text = f"from=<{sender}>, size={size}, nrcpt={count} (queue active)"
         log.event("qmgr", f"{active.qid}: {text}")
         active.flag(SEEN)
 
@@ -355,12 +356,13 @@ class Job:
         age = max(time.time() - self.active.head.arrived, 0)
         took = time.monotonic() - self._started
         original = self._mail.recipients[step.indexes[0]]
-        expanded = "" if original == target.recipient else f" orig_to=<{original}>,"
+        ended, began = address.quote(target.recipient), address.quote(original)
+        expanded = "" if began == ended else f" orig_to=<{began}>,"
         relays = {"lmtp": target.argument, "smtp": outcome.relay or "none", "outcome": "none"}
         relay = relays.get(target.kind, "local")
         status = "deferred" if outcome.status in _WAITING else outcome.status
         text = (
-            f"{self.active.qid}: to=<{target.recipient}>,{expanded} relay={relay},"
+            f"{self.active.qid}: to=<{ended}>,{expanded} relay={relay},"
             f" delay={_seconds(age)}, delays={_seconds(max(age - took, 0))}/0/0/{_seconds(took)},"
             f" dsn={outcome.dsn}, status={status} ({outcome.words})"
         )

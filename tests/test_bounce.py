@@ -74,6 +74,29 @@ def test_a_report_is_what_rfc_3464_says():
     assert got["Subject"] == "Undelivered Mail Returned to Sender"
 
 
+def test_an_address_is_spelled_as_rfc_5321_has_it():
+    got = parsed(FAILED, ONE._replace(recipient="a b@example.net", original='"@example.net'))
+    (_, recipient) = status(got)
+    assert recipient["Final-Recipient"] == 'rfc822; "a b"@example.net'
+    assert recipient["Original-Recipient"] == 'rfc822;"\\""@example.net'
+    text = next(got.iter_parts()).get_content()
+    assert '<"a b"@example.net> (expanded from <"\\""@example.net>): ' in text
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "words", "named"),
+    [
+        (FAILED, None, "its header is attached", "Undelivered Message Headers"),
+        (FAILED, b"x\n", "its whole text is attached", "Undelivered Message"),
+        (SUCCEEDED, None, "was delivered", "Message Headers"),
+    ],
+)
+def test_what_is_attached_is_called_what_it_is(action, body, words, named):
+    text, _, original = parsed(action, ONE, message=returned(body=body)).iter_parts()
+    assert words in text.get_content()
+    assert original["Content-Description"] == named
+
+
 def test_the_fields_for_programs_tell_everything():
     about, recipient = status(parsed(FAILED, ONE, message=returned(envid="E=1")))
     assert about["Reporting-MTA"] == "dns; box.example.net"

@@ -83,6 +83,15 @@ def test_a_bounce_tells_both_ids(box):
     assert any("status=bounced (unknown user" in text for part, _, text in told if part == "error")
 
 
+def test_addresses_are_logged_as_they_are_written(box):
+    box.config('default_transport = "discard:"\n')
+    box.send(b"Subject: s\n\n", "-f", '"x y"@example.net', '"a b"@example.org')
+    box.flush()
+    text = (box.spool / "log").read_text()
+    assert 'from=<"x y"@example.net>,' in text
+    assert 'to=<"a b"@example.org>,' in text
+
+
 def test_pflogsumm_counts_it_right(box):
     needs("pflogsumm")
     for _ in range(3):
