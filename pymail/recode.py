@@ -28,11 +28,13 @@ _qp_pieces = re.compile(rb"(?:=[0-9A-Fa-f]{2}|.){1,25}", re.DOTALL).findall
 _WORD = r'"(?:[^"\\]|\\.)*"|[^\s"<>(),;:]+'
 _parts = re.compile(_WORD).findall
 _phrases = re.compile(rf"(?:(?:{_WORD})\s*)+").sub
+_parameters = re.compile(r';\s*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))').sub
+_unfolded = re.compile(r"\r?\n(?=[ \t])").sub
 _STRUCTURED = frozenset(
     f"{prefix}{name}".encode()
     for prefix in ("", "resent-")
-    for name in ("from", "sender", "reply-to", "to", "cc")
-)
+    for name in ("from", "sender", "reply-to", "to", "cc", "bcc")
+) | {b"mail-followup-to", b"mail-reply-to", b"errors-to", b"disposition-notification-to"}
 _IDENTITY = frozenset((b"", b"7bit", b"8bit", b"binary"))
 _BINARY = frozenset((b"application", b"audio", b"font", b"image", b"model", b"video"))
 _LINE = 76
@@ -47,10 +49,10 @@ def recode(text: bytes, *, eightbit: bool, limit: int) -> bytes:
 
 
 def ascii_header(text: bytes) -> bytes:
-    """Return a message whose header, in UTF-8, has only ASCII (RFC 2047).
+    """Return a message whose header has only ASCII where it was in UTF-8 (RFC 2047, RFC 2231).
 
     For servers without SMTPUTF8: a Subject of cron's in Russian is to arrive.  What has no form
-    in ASCII (an address) stays.
+    in ASCII (an address), or is in another character set that nobody knows, stays.
     """
     fields, at = message.split(text)
     if not fields:
@@ -61,15 +63,25 @@ def ascii_header(text: bytes) -> bytes:
 def _ascii_field(field: Field) -> Field:
     if field.raw.isascii():
         return field
-    title, _, value = field.raw.decode("utf-8", "replace").partition(":")
-    flat = " ".join(value.split())
-    if field.name in _STRUCTURED:
-        written = f"{title}: {_phrases(_spoken, flat)}"
-    elif field.name.startswith(b"content-"):
+    try:
+        title, _, value = field.raw.decode().partition(":")
+    except UnicodeDecodeError:
         return field
+    if field.name in _STRUCTURED:
+        written = f"{title}: {_phrases(_spoken, ' '.join(value.split()))}"
+    elif field.name.startswith(b"content-"):
+        written = f"{title}:{_parameters(_parameter, value)}"
     else:
-        written = words.unstructured(title, flat)
+        written = words.unstructured(title, _unfolded("", value))
     return Field(field.name, written.encode("utf-8"))
+
+
+def _parameter(found: re.Match[str]) -> str:
+    """Return a parameter of a MIME field in ASCII."""
+    if found[0].isascii():
+        return found[0]
+    value = found[3] if found[2] is None else re.sub(r"\\(.)", r"\1", found[2])
+    return f";\n {words.parameter(found[1], value)}"
 
 
 def _spoken(found: re.Match[str]) -> str:
@@ -100,6 +112,7 @@ class _Part(NamedTuple):
     body: int
     end: int
     long_head: bool
+    odd_head: bool
 
 
 class _Ahead:
@@ -131,11 +144,13 @@ class _Recoder:
 
     def message(self) -> bytes:
         """Return the whole message as it can go."""
-        self._entity(0, len(self._data), 0, b"text/plain")
+        self._entity(0, len(self._data), 0, b"text/plain", whole=True)
         return b"".join(self._out)
 
-    def _entity(self, start: int, end: int, depth: int, default: bytes) -> None:
-        """Write a message or a part, of type `default` where it has none."""
+    def _entity(
+        self, start: int, end: int, depth: int, default: bytes, *, whole: bool = False
+    ) -> None:
+        """Write a part, of type `default` where it has none, or a `whole` message."""
         self._parts += 1
         if depth > DEPTH or self._parts > MOST_PARTS or not self._is_unfit(start, end):
             self._copy(start, end)
@@ -147,9 +162,9 @@ class _Recoder:
             self._multipart(part, kind, depth)
         elif (kind.main, kind.sub) == (b"message", b"rfc822") and kind.encoding in _IDENTITY:
             self._head(part, self._label(kind))
-            self._entity(part.body, end, depth + 1, b"text/plain")
+            self._entity(part.body, end, depth + 1, b"text/plain", whole=True)
         elif _is_encodable(kind) and self._is_unfit(part.body, end):
-            self._leaf(part, kind, top=depth == 0)
+            self._leaf(part, kind, whole=whole)
         else:
             self._head(part, {})
             self._copy(part.body, end)
@@ -186,7 +201,7 @@ class _Recoder:
                 return
             at = data.find(sign, stop, end)
 
-    def _leaf(self, part: _Part, kind: _Kind, *, top: bool) -> None:
+    def _leaf(self, part: _Part, kind: _Kind, *, whole: bool) -> None:
         """Write a part that has no parts, encoded."""
         text = self._data[part.body : part.end]
         new: dict[bytes, bytes] = {}
@@ -195,7 +210,7 @@ class _Recoder:
         elif kind.encoding == b"base64":
             text = _wrapped(text)
         elif kind.encoding in _IDENTITY:
-            if top and not message.values(part.fields, b"mime-version"):
+            if whole and not message.values(part.fields, b"mime-version"):
                 new[b"MIME-Version"] = b"1.0"
             if not kind.typed and not text.isascii():
                 new[b"Content-Type"] = b"text/plain; charset=" + _charset(text)
@@ -207,13 +222,14 @@ class _Recoder:
 
     def _head(self, part: _Part, new: dict[bytes, bytes]) -> None:
         """Write a header, its empty line included, in which the fields `new` have these values."""
-        if not new and not part.long_head:
+        if not (new or part.long_head or part.odd_head):
             self._copy(part.start, part.body)
             return
         names = {name.lower() for name in new}
-        lines = [
-            _folded(field.raw, self._limit) for field in part.fields if field.name not in names
-        ]
+        kept = [field for field in part.fields if field.name not in names]
+        if part.odd_head:
+            kept = [_ascii_field(field) for field in kept]
+        lines = [_folded(field.raw, self._limit) for field in kept]
         lines += [name + b": " + value for name, value in new.items()]
         self._out += [b"\n".join(lines), b"\n\n" if lines else b"\n"]
 
@@ -226,10 +242,12 @@ class _Recoder:
     def _part(self, start: int, end: int) -> _Part:
         head = self._data[start : min(end, start + 2 * message.HEADER_LIMIT)]
         if head.lstrip(b">").startswith(b"From "):
-            return _Part([], start, start, end, long_head=False)  # no header, and no mbox either
+            # no header, and no mbox either
+            return _Part([], start, start, end, long_head=False, odd_head=False)
         fields, length = message.split(head)
         body = start + length
-        return _Part(fields, start, body, end, long_head=self._long.within(start, body))
+        odd, long = self._eight.within(start, body), self._long.within(start, body)
+        return _Part(fields, start, body, end, long_head=long, odd_head=odd)
 
     def _is_unfit(self, start: int, end: int) -> bool:
         return self._eight.within(start, end) or self._long.within(start, end)

@@ -221,6 +221,40 @@ def test_a_header_in_utf_8_is_written_in_encoded_words(field: str, shown: str) -
     assert str(parsed[field.partition(":")[0]]) == shown
 
 
+def test_blanks_stay_and_names_are_decoded_in_every_field_of_addresses() -> None:
+    out = ascii_header('Subject: два  слова\nMail-Followup-To: "Ж, З" <a@b.c>\n\n'.encode())
+    got = email.message_from_bytes(out, policy=email.policy.default)
+    assert out.isascii()
+    assert got["Subject"] == "два  слова"
+    assert b'"' not in out and b" <a@b.c>" in out
+
+
+def test_a_field_in_another_charset_stays_alone() -> None:
+    out = ascii_header("Subject: письмо\nX: ".encode() + b"caf\xe9\n\n")
+    assert out.startswith(b"Subject: =?utf-8?") and out.endswith(b"\nX: caf\xe9\n\n")
+
+
+def test_the_name_of_an_attachment_is_written_as_a_parameter() -> None:
+    field = 'Content-Type: text/plain; charset=utf-8;\n name="отчёт \\"1\\".txt"; x=y\n\ntext\n'
+    got = email.message_from_bytes(ascii_header(field.encode()), policy=email.policy.default)
+    assert got.get_filename() == 'отчёт "1".txt'
+    assert (got.get_content_charset(), got["Content-Type"].params["x"]) == ("utf-8", "y")
+
+
+def test_headers_within_a_message_are_ascii_for_a_server_that_takes_no_more() -> None:
+    inner = "Subject: внутри\n\nтекст\n"
+    part = f"Content-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\n{inner}"
+    named = 'Content-Disposition: attachment; filename="файл"\n\nтекст\n'
+    text = f'Content-Type: multipart/mixed; boundary="b"\n\n--b\n{part}\n--b\n{named}\n--b--\n'
+    out = recode(text.encode(), eightbit=False, limit=998)
+    assert out.isascii()
+    first, second = email.message_from_bytes(out, policy=email.policy.default).iter_parts()
+    nested = first.get_content()
+    assert (nested["Subject"], nested["MIME-Version"]) == ("внутри", "1.0")
+    assert nested.get_content() == "текст\n"
+    assert second.get_filename() == "файл"
+
+
 @given(text=st.text(max_size=200))
 def test_no_header_makes_a_line_of_its_own(text: str) -> None:
     flat = "".join(c for c in text if c not in "\r\n" and not "\ud800" <= c <= "\udfff")

@@ -53,9 +53,11 @@ def letter(content: Content, offers: Offers, limit: int, signer: Signer | None =
         text = b""
         size, ascii_only, long = _measured(content.pieces(), limit)
     foreign = _is_foreign(content.header)
-    if signer or long or not (ascii_only or offers.eightbit) or (foreign and not offers.utf8):
+    # With a byte that is no UTF-8 in it, it is no message of SMTPUTF8.
+    odd = not content.header.isascii() and not (foreign and offers.utf8)
+    if signer or long or odd or not (ascii_only or offers.eightbit):
         text = with_lf(text or b"".join(content.pieces()))
-        if foreign and not offers.utf8:
+        if odd:
             text = ascii_header(text)
         text = folded(recode(text, eightbit=offers.eightbit, limit=limit), limit)
         if signer:
