@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pymail import environment, paths
+from pymail import environment, nexthop, paths
 from pymail.configfile import Given, files, read
 from pymail.errors import ConfigError
 from pymail.expansion import Expansion
@@ -48,6 +48,8 @@ _TRANSPORT = {
     "pattern": rf"(?:smtp|relay|hold|(?:{'|'.join(_AHEAD)}):.*)",
     "wanted": "a transport: one of " + ", ".join(f"{name}:" for name in _AHEAD),
 }
+_TRANSPORTS = ("mailbox_transport", "default_transport")
+_RELAYS = ("relayhost", "smtp_fallback_relay")
 
 
 class Config(SmtpSettings):
@@ -321,11 +323,16 @@ def machine(spool: str) -> dict[str, str]:
 
 
 def _finished(name: str, value: Value) -> Value:
-    """Give a checked value its final form."""
+    """Give a checked value its final form.  ValueError for a next hop that there cannot be."""
     if name == "alias_maps" and isinstance(value, tuple):
         return tuple(word[word.index("/") :] for word in value)
     if name == "myorigin" and isinstance(value, str) and value.startswith("/"):
         return _first_line(value)
+    if name in _RELAYS and isinstance(value, tuple):
+        nexthop.parse_all(", ".join(value))
+    if name in _TRANSPORTS and isinstance(value, str):
+        kind, _, argument = value.partition(":")
+        nexthop.parse_all(argument if kind in ("smtp", "relay") else "")
     return value
 
 

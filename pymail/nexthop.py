@@ -53,7 +53,10 @@ def parse(text: str) -> NextHop:
         host = host[len("ipv6:") :]
     if not host or not host.isprintable() or any(c in " []/@,<>" for c in host):
         raise _error(text)
-    return NextHop(host.lower().rstrip("."), _port(port) if port else PORT, mx)
+    number = _port(port) if port else PORT
+    if not number:
+        raise ValueError(f"{_error(text)}: a port is 1 to 65535, {', '.join(_PORTS)}")
+    return NextHop(host.lower().rstrip("."), number, mx)
 
 
 def parse_all(texts: str) -> tuple[NextHop, ...]:
@@ -66,7 +69,6 @@ def _error(text: str) -> ValueError:
 
 
 def _port(text: str) -> int:
+    """Return the number of a port, 0 for none."""
     number = _PORTS.get(text) or (int(text) if text.isdecimal() and len(text) < 6 else 0)
-    if not 0 < number < 1 << 16:
-        raise _error(text)
-    return number
+    return number if number < 1 << 16 else 0

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from harness import Box
 
 from pymail import config, configfile, settings
 from pymail.config import SETTINGS, Config
@@ -320,10 +321,22 @@ def test_a_lookup_table_is_a_table_or_files_of_postfix(file: Path) -> None:
         ("transport_maps = 5\n", "must be a table, or a list of files"),
         ("[transport_maps]\na = 1\n", "must have a text behind each key"),
         ("relayhost = '[a'\n", '"[a" is not a host: domain, [host]'),
+        ("relayhost = ['b', '[a]:99999']\n", 'relayhost "[a]:99999" is no next hop: a port is 1'),
+        ("smtp_fallback_relay = 'a:0'\n", 'smtp_fallback_relay "a:0" is no next hop'),
+        ("default_transport = 'smtp:[a]:sbmt'\n", 'default_transport "[a]:sbmt" is no next hop'),
+        ("mailbox_transport = 'relay:a:70000'\n", 'mailbox_transport "a:70000" is no next hop'),
     ],
 )
 def test_what_is_no_lookup_table_or_host_is_refused(file: Path, text: str, words: str) -> None:
     assert words in refusal(file, text)
+
+
+def test_a_port_that_there_is_not_is_refused_wherever_it_is_set(box: Box) -> None:
+    words = b'"[a]:99999" is no next hop: a port is 1 to 65535, smtp, submission'
+    done = box.run("pymail", "config", "set", "relayhost", "[a]:99999")
+    assert (done.returncode, b"cannot set relayhost: " + words in done.stderr) == (65, True)
+    done = box.run("pymail", "config", env={"PYMAIL_RELAYHOST": "[a]:99999"})
+    assert (done.returncode, words in done.stderr) == (78, True)
 
 
 def test_with_a_relayhost_outside_mail_goes_by_smtp(file: Path) -> None:
