@@ -21,6 +21,7 @@ from pymail import (
     fetched,
     peek,
     schedule,
+    secret,
     units,
     world,
 )
@@ -127,15 +128,27 @@ def _is_private(domain: str) -> bool:
     return not dot or last in _PRIVATE or domain.lower().endswith(".home.arpa")
 
 
-def of_secrets(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
-    """Find files with passwords that others may read."""
+def of_secrets(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
+    """Find files with passwords that others may read; those that are in use are not used then."""
+    used = list(dict.fromkeys(secret.files(settings)))
+    for file in filter(_is_open, used):
+        words = f"{file} has a password, and others may read it, so it is not used"
+        yield Fault(words, f"chmod 600 {file}", fatal=True)
     folder = os.path.dirname(config.machine(spool.path)["config"])
     for place in (folder, f"{folder}/conf.d"):
         for name in peek.names(place):
             status = peek.status(f"{place}/{name}")
-            secret = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
-            if secret and status and status.st_mode & 0o077:
+            private = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
+            new = private and f"{place}/{name}" not in used
+            if new and status and status.st_mode & 0o077:
                 yield Fault(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
+
+
+def _is_open(file: str) -> bool:
+    try:
+        return secret.is_open(file)
+    except OSError:
+        return False  # of_tables tells that it is not there
 
 
 def of_keys(settings: Config, _spool: Spool, _now: int) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from pymail import nexthop
+from pymail import environment, nexthop
 from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, TempError, printable
@@ -136,12 +136,26 @@ class Logins:
         """Return the table of logins; refuse files with passwords that others may read."""
         if self._map is None:
             table, source = self._config.smtp_sasl_password_maps, self._config.source(SETTING)
-            for file in table.files:
-                _refuse_open(f"/{file.partition('/')[2]}")  # "regexp:/path" too
-            if any(":" in value for _, value in table.rows):
-                _refuse_open(source.partition(", line ")[0])
+            for file in _files_of_logins(self._config):
+                _refuse_open(file)
             self._map = Map(table, source)
         return self._map
+
+
+def files(config: Config) -> Iterator[str]:
+    """Yield the files that passwords stand in, which are refused where others may read them."""
+    if config.smtp_sasl_auth_enable:
+        yield from _files_of_logins(config)
+    for account in config.accounts.values():
+        if account.password:
+            yield _file(account.place)
+
+
+def is_open(path: str) -> bool:
+    """Say whether others may read a file with a password.  OSError."""
+    if path.startswith(_SECRETS):
+        return False  # who mounts it decides who is in there
+    return bool(os.stat(path).st_mode & 0o077)
 
 
 def of_account(account: Account, home: str) -> Login:
@@ -151,7 +165,7 @@ def of_account(account: Account, home: str) -> Login:
     """
     user, source = account.user, f"[fetch.{account.name}]"
     if account.password:
-        _refuse_open(account.place.partition(", line ")[0])
+        _refuse_open(_file(account.place))
         return Login(user, account.password, source=source)
     password = _credential(account.server)
     if password:
@@ -262,14 +276,27 @@ def _credential(host: str) -> str:
     return ""
 
 
+def _files_of_logins(config: Config) -> Iterator[str]:
+    table, source = config.smtp_sasl_password_maps, config.source(SETTING)
+    for file in table.files:
+        yield f"/{file.partition('/')[2]}"  # "regexp:/path" too
+    # What is in the environment nobody else can read.
+    given = not source.startswith(environment.PREFIX)
+    if given and any(":" in value for _, value in table.rows):
+        yield _file(source)
+
+
+def _file(place: str) -> str:
+    """Return the file of "FILE, line N"."""
+    return place.partition(", line ")[0]
+
+
 def _refuse_open(path: str) -> None:
-    if path.startswith(_SECRETS):
-        return  # who mounts it decides who is in there
     try:
-        status = os.stat(path)
+        refused = is_open(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    if status.st_mode & 0o077:
+    if refused:
         raise ConfigError(
             f"cannot use {path}: it has a password, and others may read it: chmod 600"
         )

@@ -234,6 +234,60 @@ def test_passwords_that_others_can_read_are_told(sound: Machine) -> None:
     assert "sasl_passwd" not in findings(sound)[1]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "relayhost = '[localhost]:1'\nsmtp_sasl_password_maps = '{folder}/{name}'\n",
+        "relayhost = '[localhost]:1'\nsmtp_sasl_password_maps = 'regexp:{folder}/{name}'\n",
+    ],
+)
+def test_a_login_that_others_can_read_keeps_mail_from_leaving(sound: Machine, text: str) -> None:
+    place = CONFIG.parent / "saslpass"
+    place.write_text("[localhost]:1 me:secret\n" if "regexp" not in text else "/./ me:secret\n")
+    sound.config(text.format(folder=CONFIG.parent, name="saslpass"))
+    status, out = findings(sound)
+    told = f"error: {place} has a password, and others may read it, so it is not used: chmod 600"
+    assert (status, out.count(str(place)), f"{told} {place}\n" in out) == (78, 2, True)
+    sound.send("alice", LETTER, "x@example.org")
+    assert b"it has a password, and others may read it" in sound.flush("-v").stdout
+    place.chmod(0o600)
+    assert "saslpass" not in findings(sound)[1]
+    place.chmod(0o644)
+    sound.config(f"smtp_sasl_auth_enable = false\nsmtp_sasl_password_maps = '{place}'\n")
+    assert f"warning: others may read {place}: chmod 600 {place}\n" in findings(sound)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[smtp_sasl_password_maps]\n'[a]:587' = 'me:secret'\n", "config.toml"),
+        ("[fetch.isp]\nserver = 'x'\nuser = 'y'\npassword = 'z'\nto = 'alice'\n", "config.toml"),
+        ("[fetch.isp]\nserver = 'x'\nuser = 'y'\npassword = 'z'\nto = 'alice'\n", "conf.d/9.toml"),
+    ],
+)
+def test_a_configuration_with_passwords_that_others_can_read_is_told(
+    sound: Machine, text: str, name: str
+) -> None:
+    place = CONFIG.parent / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(text)
+    place.chmod(0o644)
+    told = f"error: {place} has a password, and others may read it, so it is not used: chmod 600"
+    assert (told in findings(sound)[1], findings(sound)[0]) == (True, 78)
+    place.chmod(0o600)
+    assert findings(sound)[0] == 0
+    place.chmod(0o644)
+    place.write_text(text.replace("me:secret", "me").replace("password = ", "password_command = "))
+    assert findings(sound)[0] == 0
+
+
+def test_a_login_of_the_environment_is_in_no_file_that_others_read(box: Box) -> None:
+    box.config("relayhost = '[a]:587'\n")
+    maps = {"PYMAIL_SMTP_SASL_PASSWORD_MAPS": '{ "[a]:587" = "me:secret" }'}
+    assert b"password" not in box.run("pymail", "check", env=maps).stdout
+    assert b"login me" in box.run("pymail", "explain", "x@example.org", env=maps).stdout
+
+
 def test_it_is_told_when_nothing_starts_flush(sound: Machine) -> None:
     CRON.write_text("# * * * * * root /usr/sbin/flush\n* * * * * root /x/cache-flush\n")
     status, text = findings(sound)
