@@ -29,6 +29,7 @@ from pymail.config import Config
 from pymail.errors import MailError, TempError
 from pymail.explain import end
 from pymail.identity import Identity, lookup
+from pymail.maps import Map
 from pymail.paths import INLET, home
 from pymail.route import Router
 from pymail.spool import NEVER, Spool
@@ -71,6 +72,7 @@ def check(spool: Spool, now: int) -> list[Fault]:
         of_keys,
         of_spool,
         of_disk,
+        of_tables,
         of_aliases,
         of_roles,
         of_accounts,
@@ -215,6 +217,24 @@ def promises(place: str, kind: str, options: str) -> Iterator[Fault]:
         yield Fault(words, "mount a volume there")
 
 
+def of_tables(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
+    """Find tables that cannot be read, and lines of them that say nothing."""
+    if spool.system and os.geteuid() != 0:
+        return
+    for name, setting in config.SETTINGS.items():
+        idle = name == secret.SETTING and not settings.smtp_sasl_auth_enable
+        if setting.kind != "map" or idle:
+            continue
+        try:
+            table = Map(getattr(settings, name), settings.source(name))
+        except MailError as error:
+            remedy = f"make it or correct it, or change {name}; until then mail waits"
+            yield Fault(str(error), remedy, fatal=True)
+            continue
+        for mistake in table.mistakes:
+            yield Fault(mistake, "correct it; the line is passed over")
+
+
 def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     """Find mistakes in the aliases files, and indexes that are older than they are."""
     for file in settings.alias_maps:
@@ -233,16 +253,13 @@ def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
 
 
 def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
-    """Find tables that say nothing, and mail for root or postmaster that has no place to go."""
+    """Find mail for root or postmaster that has no place to go."""
     if spool.system and os.geteuid() != 0:
         return
     try:
         machine = world.open_machine(settings, spool.path)
-    except MailError as error:
-        yield Fault(str(error), "correct it; until then flush does not run", fatal=True)
-        return
-    for mistake in machine.mistakes:
-        yield Fault(mistake, "correct it; the line is passed over")
+    except MailError:
+        return  # of_tables or of_aliases tells it
     router = Router(machine)
     for role in ("root", "postmaster"):
         for target in router.plan(router.qualify(role)):

@@ -104,11 +104,6 @@ class Machine:
         """Return the first of the keys that is in the table of a setting."""
         return self._maps[setting].first(keys)
 
-    @property
-    def mistakes(self) -> list[str]:
-        """Lines of tables that mean nothing, each as "FILE, line N: reason"."""
-        return [mistake for table in self._maps.values() for mistake in table.mistakes]
-
     def _read_forward(self, user: Identity, extension: str) -> Lines:
         values = {
             "home": user.home,

@@ -11,7 +11,7 @@ import pytest
 from harness import Box
 from machine import ALIASES, CONFIG, SPOOL, Machine
 
-from pymail import check, schedule
+from pymail import check, config, schedule
 from pymail.check import Fault
 
 LETTER = b"Subject: hello\n\nThe text.\n"
@@ -133,6 +133,18 @@ def test_a_line_of_a_table_that_says_nothing_is_told(sound: Machine, tmp_path: P
     status, out = findings(sound)
     words = f"{tmp_path}/transport, line 2: has a key and nothing behind it: correct it"
     assert (status, words in out) == (0, True)
+
+
+def test_every_table_that_is_missing_is_told(sound: Machine) -> None:
+    names = [name for name, each in config.SETTINGS.items() if each.kind == "map"]
+    sound.config("".join(f"{name} = '/no/{name}'\n" for name in names))
+    status, out = findings(sound)
+    words = "No such file or directory: make it or correct it, or change"
+    told = [f"error: cannot read /no/{name}: {words} {name};" for name in names]
+    assert (status, [words for words in told if words not in out]) == (78, [])
+    assert len(names) == 5 and out.count("/no/") == 5
+    sound.config("smtp_sasl_auth_enable = false\nsmtp_sasl_password_maps = '/no/x'\n")
+    assert findings(sound)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -408,7 +420,6 @@ def test_what_a_file_system_does_not_keep_is_told(
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pymail import config
     from pymail.spool import Spool
 
     class Full:
