@@ -343,14 +343,15 @@ def _entries(spool: Spool) -> list[tuple[str, int]]:
 
 
 def _programs(settings: Config) -> Iterator[Fault]:
-    if settings.mailbox_command:
+    for name in ("mailbox_command", "password_command", "filter"):
         try:
-            program = shlex.split(settings.mailbox_command)[:1]
+            program = shlex.split(getattr(settings, name))[:1]
         except ValueError:
             program = []  # the shell understands more than shlex
         if program and program[0].startswith("/") and not os.access(program[0], os.X_OK):
-            words = f"mailbox_command: {program[0]} is not there, or cannot be run"
-            yield Fault(words, "install it, or change mailbox_command", fatal=True)
+            words = f"{name}: {program[0]} is not there, or cannot be run"
+            # Mail goes past a filter that fails.
+            yield Fault(words, f"install it, or change {name}", fatal=name != "filter")
     for name in ("mailbox_transport", "default_transport"):
         kind, _, place = getattr(settings, name).partition(":")
         path = place.removeprefix("unix:")

@@ -95,6 +95,8 @@ def test_a_broken_configuration_is_all_that_is_told(sound: Machine) -> None:
     [
         ("mydestination = 'localhost'", "myorigin example.net is not in mydestination", True),
         ("mailbox_command = '/no/such -x'", "mailbox_command: /no/such is not there", True),
+        ("password_command = '/no/such -x'", "password_command: /no/such is not there", True),
+        ("filter = '/no/such -x'", "filter: /no/such is not there, or cannot be run", False),
         ("mailbox_command = '/bin/cat'\nmailbox_transport = 'lmtp:unix:/no/such'",
          "mailbox_transport counts before it", False),
         ("filter = 'cat'\nmailbox_transport = 'lmtp:unix:/no/such'",
