@@ -15,6 +15,7 @@ from pymail import (
     aliascheck,
     aliases,
     child,
+    complaint,
     config,
     dkim,
     dkimkeys,
@@ -320,10 +321,11 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     if spool.system and schedule.by_systemd() and peek.status(INLET) is None:
         words = f"services that cannot write to {spool.path} cannot send: nobody listens at {INLET}"
         yield Fault(words, f"pymail setup, or systemctl enable --now {units.INLET}")
-    complaint = peek.text(f"{spool.queue}/.complaint")
+    said = peek.text(f"{spool.queue}/.complaint")
     status = peek.status(f"{spool.queue}/.complaint")
-    if complaint and status and now - status.st_mtime < _DAY:
-        yield Fault(f"flush could not run: {complaint.strip()}", "correct it", fatal=True)
+    # The configuration and what it names was looked at above: it may be in order by now.
+    if said.startswith(complaint.HALTED) and status and now - status.st_mtime < _DAY:
+        yield Fault(f"flush could not run: {said.strip()}", "correct it", fatal=True)
     late = [qid for qid, due in _entries(spool) if due != NEVER and due < now - LATE]
     for place in peek.names(f"{spool.path}/drop"):
         for name in peek.names(f"{spool.path}/drop/{place}"):

@@ -6,6 +6,13 @@ The file at `path` has the last complaint; its mtime is when that was said.
 import os
 import time
 
+HALTED = "cannot go on with the queue"
+"""How flush complains of trouble in the midst of its work.
+
+Anything else that it complains of it has read before its work, as `pymail check` does: the
+configuration, tables and aliases.
+"""
+
 _DAY = 86400
 
 

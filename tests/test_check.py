@@ -352,10 +352,26 @@ def test_mail_that_nobody_takes_is_told(sound: Machine) -> None:
 
 
 def test_what_flush_complained_of_is_told(sound: Machine) -> None:
-    (SPOOL / "queue/.complaint").write_text("cannot read /etc/aliases: Input/output error")
+    (SPOOL / "queue/.complaint").write_text("cannot go on with the queue: Input/output error")
     status, text = findings(sound)
     assert status == 78
-    assert "flush could not run: cannot read /etc/aliases: Input/output error" in text
+    assert "flush could not run: cannot go on with the queue: Input/output error" in text
+    sound.flush()
+    assert findings(sound)[0] == 0
+
+
+def test_what_flush_complained_of_is_not_told_once_it_was_corrected(sound: Machine) -> None:
+    sound.config("x = 1\n")
+    sound.send("alice", LETTER, "bob")
+    assert sound.run("root", "flush").returncode == 78
+    assert "line 1: unknown setting x" in findings(sound)[1]
+    sound.config("")
+    assert findings(sound)[0] == 0
+    ALIASES.chmod(0o666)
+    assert sound.run("root", "flush").returncode == 78
+    text = findings(sound)[1]
+    ALIASES.chmod(0o644)
+    assert "flush could not run" not in text
 
 
 def test_an_ordinary_user_is_told_what_a_user_can_see(sound: Machine) -> None:

@@ -658,6 +658,16 @@ def test_a_mistake_that_comes_back_is_said_again(box):
         box.send(b"")
 
 
+def test_an_idle_flush_forgets_what_stopped_an_earlier_one(box):
+    box.send(b"")
+    box.config("x = 1\n")
+    assert box.run("flush").returncode == 78
+    assert box.run("pymail", "queue", "delete", "ALL").returncode == 0
+    assert (box.spool / "queue" / ".complaint").exists()
+    box.flush()
+    assert not (box.spool / "queue" / ".complaint").exists()
+
+
 def test_an_idle_flush_does_not_look_at_the_configuration(box):
     box.send(b"")
     box.flush()

@@ -154,6 +154,7 @@ def _main() -> int:
         raise PermError(f"cannot flush {spool.path}: only root may; your mail is flushed by cron")
     try:
         if not request.selects and _idle(spool, int(time.time())):
+            _forget_complaint(spool)  # it keeps no mail from moving now
             return errors.EX_OK
         _work(spool, request)
     except BrokenPipeError:
@@ -167,6 +168,8 @@ def _main() -> int:
 
 
 def _forget_complaint(spool: Spool) -> None:
+    if not os.path.lexists(_complaint(spool)):
+        return
     from pymail import complaint  # noqa: PLC0415 -- start-up
 
     complaint.forget(_complaint(spool))
@@ -174,8 +177,10 @@ def _forget_complaint(spool: Spool) -> None:
 
 def _trouble(error: OSError) -> TempError:
     """Say that a run ended early: nothing is lost by that, the next one goes on."""
+    from pymail import complaint  # noqa: PLC0415 -- start-up
+
     where = f" ({error.filename})" if isinstance(error.filename, str) else ""
-    return TempError(f"cannot go on with the queue: {error.strerror}{where}")
+    return TempError(f"{complaint.HALTED}: {error.strerror}{where}")
 
 
 def _complaint(spool: Spool) -> str:
