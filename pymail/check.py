@@ -245,12 +245,30 @@ def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
                 yield Fault(f"{file} is not there", "make it, or change alias_maps")
             continue
         for mistake in examined.mistakes:
-            yield Fault(str(mistake), "correct it", fatal=mistake.fatal)
+            if mistake.line:
+                yield Fault(str(mistake), "correct it", fatal=mistake.fatal)
+            else:
+                yield Fault(f"{mistake}, so flush does not run", _trusted(file), fatal=True)
         if examined.status is not None and examined.status.st_size > aliases.INDEXED:
             from pymail import aliasindex  # noqa: PLC0415 -- sqlite3 only where there is an index
 
             if aliasindex.fresh(spool.path, file, examined.status) is None:
                 yield Fault(f"{file} is large and has no index of now", "newaliases")
+
+
+def _trusted(file: str) -> str:
+    """Return the command that makes a file one that is obeyed, where a command can."""
+    try:
+        about = os.stat(file)
+    except OSError:
+        return "correct it"
+    name = shlex.quote(file)
+    commands = []
+    if about.st_uid not in {0, os.geteuid()}:
+        commands.append(f"chown {_user(os.geteuid())} {name}")
+    if about.st_mode & 0o022:
+        commands.append(f"chmod go-w {name}")
+    return " && ".join(commands) or "correct it"
 
 
 def of_roles(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:

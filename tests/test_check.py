@@ -204,13 +204,32 @@ def test_mistakes_in_aliases_are_told(sound: Machine) -> None:
     assert "error: /etc/aliases, line 3: missing value for the alias bad" in text
     assert "warning: /etc/aliases, line 5: duplicate alias dup" in text
     assert status == 78
-    ALIASES.chmod(0o666)
-    assert "/etc/aliases: others can write to it" in findings(sound)[1]
-    ALIASES.chmod(0o644)
     ALIASES.unlink()
     assert "/etc/aliases is not there" not in findings(sound)[1]
     sound.config("alias_maps = '/etc/no-aliases'\n")
     assert "/etc/no-aliases is not there" in findings(sound)[1]
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "words", "remedy"),
+    [
+        (0, 0o666, "others can write to it", "chmod go-w /etc/aliases"),
+        (1001, 0o664, "its owner is uid 1001, not root",
+         "chown root /etc/aliases && chmod go-w /etc/aliases"),
+    ],
+)  # fmt: skip
+def test_aliases_that_others_may_change_are_told_once_and_the_remedy_helps(
+    sound: Machine, owner: int, mode: int, words: str, remedy: str
+) -> None:
+    sound.send("alice", LETTER, "bob")
+    os.chown(ALIASES, owner, -1)
+    ALIASES.chmod(mode)
+    assert sound.run("root", "flush").returncode == 78
+    status, text = findings(sound)
+    subprocess.run(["sh", "-c", remedy], check=True)
+    assert f"error: /etc/aliases: {words}, so flush does not run: {remedy}\n" in text
+    assert (status, text.count("error: ")) == (78, 1)
+    assert findings(sound)[0] == 0
 
 
 def test_a_large_file_without_an_index_is_told(sound: Machine) -> None:
