@@ -116,7 +116,10 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
         users["mail_owner"] = settings.mail_owner
     for name, user in users.items():
         if spool.system and user and not _exists(user):
-            yield Fault(f"{name}: there is no user {user}", f"adduser --system {user}", fatal=True)
+            # Who gets root's mail is to read it.
+            kind = "" if name == "root_user" else "--system "
+            remedy = f"adduser {kind}{user}, or pymail config set {name} LOGIN"
+            yield Fault(f"{name}: there is no user {user}", remedy, fatal=True)
     yield from _programs(settings)
 
 
