@@ -107,7 +107,7 @@ def apply(
 def read(spool: Spool, qid: str, verb: str = "show") -> tuple[Active, str]:
     """Return a message, locked if it can be, and what to call its state; `verb` is what for."""
     refuse_others(spool)
-    _refuse_no_id(qid)
+    refuse_no_id(qid)
     _adopt(spool)
     active = take(spool, qid)
     if active is not None:
@@ -126,6 +126,12 @@ def refuse_others(spool: Spool) -> None:
     """Raise PermError for whoever may not touch the queue."""
     if spool.system and os.geteuid() != 0:
         raise PermError(f"cannot use the queue in {spool.path}: only root may")
+
+
+def refuse_no_id(qid: str, wanted: str = "one as mailq shows it") -> None:
+    """Raise UsageError for what is no queue id, with what is `wanted`."""
+    if not is_id(qid):
+        raise UsageError(f"{qid} is no queue id: name {wanted}")
 
 
 def about(active: Active, state: str) -> list[str]:
@@ -165,7 +171,7 @@ def _one(
     spool: Spool, verb: str, qid: str, tell: Callable[[str, str], None], *, asked: bool
 ) -> str:
     """Change one message; return why it was not done, or ""."""
-    _refuse_no_id(qid)
+    refuse_no_id(qid, "ids as mailq shows them, or only ALL")
     try:
         active = take(spool, qid)
     except DataError as error:
@@ -185,11 +191,6 @@ def _one(
         tell(qid, words)
         return ""
     return {"hold": "it is held already", "release": "it is not held"}[verb] if asked else ""
-
-
-def _refuse_no_id(qid: str) -> None:
-    if not is_id(qid):
-        raise UsageError(f"{qid} is no queue id (ids as mailq shows them, or ALL)")
 
 
 def _time(seconds: int) -> str:

@@ -358,6 +358,15 @@ def test_what_is_not_there_or_no_id_is_told(box: Box) -> None:
         assert "is no queue id" in refused(box.run("pymail", "queue", "delete", name), 64)
 
 
+def test_all_is_offered_only_where_it_may_be_said(box: Box) -> None:
+    box.send(b"")
+    for verb in ("show", "try"):
+        said = refused(box.run("pymail", "queue", verb, "ALL"), 64)
+        assert said.endswith("ALL is no queue id: name one as mailq shows it\n")
+    said = refused(box.run("pymail", "queue", "hold", "ALL", box.queue()[0]), 64)
+    assert said.endswith("ALL is no queue id: name ids as mailq shows them, or only ALL\n")
+
+
 def test_a_message_in_other_hands_is_left_alone(box: Box) -> None:
     box.send(LETTER)
     (qid,) = queue(box)
