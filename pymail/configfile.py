@@ -10,12 +10,15 @@ import re
 import stat
 
 from pymail.errors import ConfigError
+from pymail.settings import elements, shown
 
 LIMIT = 1 << 20
 """Bytes that a configuration file may have."""
 
 CRON = "cron"
 """The table in which settings of this name may stand: [cron] fold is cron_fold."""
+
+_FLAGS = {"yes": "true", "true": "true", "no": "false", "false": "false"}
 
 Given = dict[str, tuple[object, str]]
 """A raw value by name, each with its place: "FILE, line N"."""
@@ -80,6 +83,10 @@ def parse(text: str, file: str) -> Given:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        at = re.search(r"(?:Invalid value|newline).* \(at line (\d+)", str(error))
+        hint = _hint(text.split("\n")[int(at[1]) - 1]) if at else ""
+        if at and hint:
+            raise ConfigError(f"cannot read {file}, line {at[1]}: {hint}") from None
         words = re.sub(r" \(at (.*)\)", r", \1", str(error))
         raise ConfigError(f"cannot read {file}: {words}") from None
     lines = _lines(text)
@@ -120,6 +127,20 @@ def _refuse_unsafe(file: str, status: os.stat_result) -> None:
 
 def _unreadable(file: str, error: OSError) -> ConfigError:
     return ConfigError(f"cannot read {file}: {error.strerror}")
+
+
+def _hint(line: str) -> str:
+    """Say how TOML has a line whose value is written as in main.cf, "" where it is not."""
+    match = re.fullmatch(r"\s*([\w-]+)\s*=\s*([^\s\"'#][^\"'#]*?)\s*(?:#.*)?", line)
+    if match is None:
+        return ""
+    name, value = match[1], match[2]
+    if value.lower() in _FLAGS:
+        return f"a flag is true or false: {name} = {_FLAGS[value.lower()]}"
+    if value[0] == "[" and "," in value:
+        members = tuple(elements(value.strip("[]")))
+        return f"the texts of a list stand in quotes: {name} = {shown(members)}"
+    return f"a text stands in quotes: {name} = {shown(value)}"
 
 
 def _lines(text: str) -> dict[str, int]:

@@ -131,6 +131,15 @@ def test_conf_d_alone_is_enough(file: Path, tmp_path: Path) -> None:
         ("minimal_backoff_time = 5000\n", "(5000) is more than maximal_backoff_time (4000)"),
         ("a = 1\na = 2\n", "line 2"),
         ("a = \n", "Invalid value, line 1, column 5"),
+        ("\na = .maildir/ # b\n", 'line 2: a text stands in quotes: a = ".maildir/"'),
+        ("a = [b.c]:587\n", 'line 1: a text stands in quotes: a = "[b.c]:587"'),
+        ("a = $b, c\r\n", 'line 1: a text stands in quotes: a = "$b, c"'),
+        ("a = 4h", 'line 1: a text stands in quotes: a = "4h"'),
+        ("a = b\\c", 'line 1: a text stands in quotes: a = "b\\\\c"'),
+        ("a = [b, c]\n", 'line 1: the texts of a list stand in quotes: a = ["b", "c"]'),
+        ("a = yes\n", "line 1: a flag is true or false: a = true"),
+        ("a = 'b' c\n", "after a statement, line 1, column 9"),
+        ("a = [\n  b\n]\n", "Invalid value, line 2, column 3"),
     ],
 )
 def test_a_mistake_is_refused_with_its_place_and_a_hint(file: Path, text: str, words: str) -> None:
