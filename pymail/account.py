@@ -6,6 +6,7 @@ Account is also the table of what such a table may say, as Config is for the set
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pymail.configfile import Rows
 from pymail.errors import ConfigError, printable
 from pymail.settings import Setting, Value, checked, nearest, row
 
@@ -119,40 +120,49 @@ def accounts(tables: object, place: str) -> dict[str, Account]:
 
 
 def _account(name: str, table: object, place: str) -> Account:
-    where = f"cannot use {place}: [fetch.{printable(name)}]"
     if not isinstance(table, dict):
-        raise ConfigError(f"{where} is not a table")
-    _check_name(name, where)
+        raise ConfigError(f"{_where(name, place)} is not a table")
+    rows = table if isinstance(table, Rows) else Rows(table, place, {})
+    where = {key: _where(name, rows.places.get(key, rows.place)) for key in ("", *ROWS, *rows)}
+    _check_name(name, where[""])
     values: dict[str, Value] = {}
-    for key, value in table.items():
+    for key, value in rows.items():
         if key not in ROWS:
-            raise ConfigError(f"{where}: unknown setting {key}{nearest(key, ROWS)}")
+            raise ConfigError(f"{where[key]}: unknown setting {key}{nearest(key, ROWS)}")
         try:
             values[key] = checked(ROWS[key], value)
         except ValueError as error:
-            raise ConfigError(f"{where}: {key} {error}") from None
+            raise ConfigError(f"{where[key]}: {key} {error}") from None
     for key in ("server", "user"):
         if not values.get(key):
-            raise ConfigError(f"{where}: {key} is missing")
+            raise ConfigError(f"{where['']}: {key} is missing")
     given = [key for key in _DESTINATIONS if values.get(key)]
     if len(given) > 1:
-        raise ConfigError(f"{where}: {' and '.join(given)} exclude each other")
-    account = Account(name, {key: each.default for key, each in ROWS.items()} | values, place)
+        raise ConfigError(f"{where[given[1]]}: {' and '.join(given)} exclude each other")
+    account = Account(name, {k: each.default for k, each in ROWS.items()} | values, rows.place)
     _check_together(account, given, where)
     return account
 
 
-def _check_together(account: Account, given: Sequence[str], where: str) -> None:
+def _where(name: str, place: str) -> str:
+    return f"cannot use {place}: [fetch.{printable(name)}]"
+
+
+def _check_together(account: Account, given: Sequence[str], where: Mapping[str, str]) -> None:
     """Raise ConfigError for settings that are good alone only; `given` are destinations."""
     if account.protocol == "pop3" and account.after.verb in ("seen", "move"):
-        raise ConfigError(f"{where}: after_fetch can only be keep or delete with POP3")
+        raise ConfigError(
+            f"{where['after_fetch']}: after_fetch can only be keep or delete with POP3"
+        )
     if account.after.folder in account.folders:
         raise ConfigError(
-            f"{where}: what after_fetch moves to {account.after.folder} would be"
+            f"{where['after_fetch']}: what after_fetch moves to {account.after.folder} would be"
             " fetched from there again: take it out of folders"
         )
     if account.envelope_header and given:
-        raise ConfigError(f"{where}: envelope_header does not go with {given[0]}")
+        raise ConfigError(
+            f"{where['envelope_header']}: envelope_header does not go with {given[0]}"
+        )
 
 
 def _known(folder: str) -> str:

@@ -8,6 +8,7 @@ conf.d/90-pymail.toml   written by `pymail config set` (overlay.py)
 import os
 import re
 import stat
+from collections.abc import Mapping
 
 from pymail.errors import ConfigError
 from pymail.settings import elements, shown
@@ -20,8 +21,20 @@ CRON = "cron"
 
 _FLAGS = {"yes": "true", "true": "true", "no": "false", "false": "false"}
 
+_head = re.compile(r"""\s*\[\s*([\w-]+)\s*\.\s*(?:"([^"]+)"|'([^']+)'|([\w-]+))\s*\]""").match
+_row = re.compile(r"\s*[\"']?([\w-]+)[\"']?\s*=").match
+
 Given = dict[str, tuple[object, str]]
 """A raw value by name, each with its place: "FILE, line N"."""
+
+
+class Rows(dict[str, object]):
+    """A table [NAME.NAME] of a file: `place` is where it begins, `places` where each row is."""
+
+    def __init__(self, rows: Mapping[str, object], place: str, places: Mapping[str, str]) -> None:
+        super().__init__(rows)
+        self.place = place
+        self.places = places
 
 
 def files(path: str) -> list[str]:
@@ -100,6 +113,11 @@ def parse(text: str, file: str) -> Given:
             found |= {f"{CRON}_{key}": (each, place(key)) for key, each in value.items()}
         else:
             found[name] = value, place(name)
+    for (name, each), (first, rows) in _tables(text).items():
+        tables = table.get(name)
+        if isinstance(tables, dict) and isinstance(tables.get(each), dict):
+            places = {key: f"{file}, line {number}" for key, number in rows.items()}
+            tables[each] = Rows(tables[each], f"{file}, line {first}", places)
     return found
 
 
@@ -150,4 +168,21 @@ def _lines(text: str) -> dict[str, int]:
         match = re.match(r"\s*\[*\s*[\"']?([\w-]+)[\"']?\s*[=.\]]", line)
         if match:
             found.setdefault(match[1], number)
+    return found
+
+
+def _tables(text: str) -> dict[tuple[str, str], tuple[int, dict[str, int]]]:
+    """Return the line of each head [NAME.NAME], and that of each name below it, as _lines()."""
+    found: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
+    rows: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        head = _head(line)
+        row = _row(line)
+        if head:
+            rows = {}
+            found.setdefault((head[1], head[2] or head[3] or head[4]), (number, rows))
+        elif line.lstrip().startswith("["):
+            rows = {}  # of another table
+        elif row:
+            rows.setdefault(row[1], number)
     return found

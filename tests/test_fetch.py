@@ -504,6 +504,34 @@ def test_a_mistake_in_an_account_is_named(box: Box, lines: str, words: str):
     assert words in done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\n\n[fetch.'b.c']\nserver = 'x'\nprt = 1\n", 7),
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\n\n[ fetch . b ]\nuser = 'x'\nprt = 1\n", 7),
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\nport = '1'\n", 4),
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\nmda = 'a'\nmaildir = '/a'\n", 4),
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\nprotocol = 'pop3'\nafter_fetch = 'seen'\n", 5),
+        ("[fetch.a]\nserver = 'x'\nuser = 'y'\n[fetch.b]\nserver = 'x'\n", 4),
+        ("x = 1\nfetch.a = { server = 'x' }\n", 2),
+    ],
+)
+def test_a_mistake_in_an_account_is_told_with_its_line(box: Box, text: str, line: int):
+    box.config(text.removeprefix("x = 1"))
+    done = box.run("pymail", "fetch")
+    assert done.returncode == 78
+    assert f"{box.config_file}, line {line}: [fetch." in done.stderr.decode()
+
+
+def test_a_mistake_in_an_account_is_told_with_its_file(box: Box):
+    box.config("[fetch.a]\nserver = 'x'\nuser = 'y'\nprt = 1\n")
+    more = box.config_file.parent / "conf.d" / "50-more.toml"
+    more.parent.mkdir()
+    more.write_text("[fetch.b]\nserver = 'x'\nuser = 'y'\n")
+    done = box.run("pymail", "fetch")
+    assert f"{box.config_file}, line 4: [fetch.a]: unknown setting prt" in done.stderr.decode()
+
+
 @pytest.mark.parametrize("name", ["..", "a/b", ".a", "-v", "", "a b", "a\\n", "x" * 61])
 def test_an_account_has_a_name_that_a_file_can_have(box: Box, name: str):
     box.config(f'[fetch."{name}"]\nserver = "x"\nuser = "y"\n')
