@@ -158,7 +158,9 @@ def test_what_cannot_be_moved_keeps_back_no_new_mail(box: Box) -> None:
     with serving(server) as port:
         configure(box, "imap", port, MAILDIR, "after_fetch = 'move Done'")
         for _ in range(2):
-            assert "cannot move messages to folder Done" in fetch(box, 75)
+            said = fetch(box, 75)
+            assert "cannot move messages to folder Done: NO [TRYCREATE] there is no such" in said
+            assert "folder; create it there, or name another in after_fetch\n" in said
             server.folders["INBOX"][2] = letter("two")
     assert subjects(box) == ["one", "two"]
 

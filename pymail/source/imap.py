@@ -129,7 +129,10 @@ class Imap:
         for part in notation.sets(uids):
             if not self._exchange.ask("UID", verb, part, notation.folder(folder)):
                 said = self._exchange.end
-                raise RefusedError(f"cannot move messages to folder {folder}: {said}")
+                # RFC 3501, 6.4.7
+                missing = "[TRYCREATE]" in said.upper()
+                remedy = "; create it there, or name another in after_fetch" if missing else ""
+                raise RefusedError(f"cannot move messages to folder {folder}: {said}{remedy}")
 
     def _flag(self, uids: Sequence[int], flag: str) -> None:
         for part in notation.sets(uids):
