@@ -442,6 +442,16 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
     assert b"others may read it: chmod 600" in done.stderr
 
 
+def test_what_keeps_several_accounts_from_being_fetched_is_said_once(box: Box):
+    table = "[fetch.{}]\nserver = 'localhost'\nuser = 'x'\npassword = 'secret'\n".format
+    box.config("".join(map(table, "abc")))
+    box.config_file.chmod(0o644)
+    first, second, asked = (box.run("pymail", "fetch", *args) for args in ((), (), ("-v",)))
+    assert [done.returncode for done in (first, second, asked)] == [78, 78, 78]
+    assert first.stderr.count(b"others may read it") == 1
+    assert (second.stderr, asked.stderr) == (b"", first.stderr)
+
+
 @pytest.mark.parametrize("to", ["", "maildir = '~/Maildir'\n"])
 def test_cron_hears_once_a_day_that_a_server_is_away(box: Box, to: str):
     box.config(

@@ -79,6 +79,7 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
     spool = Spool(paths.spool())
     held = config.here(spool.path)
     status = errors.EX_OK
+    told: set[str] = set()
     for account in fetching.chosen(held, names):
         if listed:
             say(account.name)
@@ -88,9 +89,11 @@ def fetch_mail(names: tuple[str, ...], *, dry: bool, verbose: bool, listed: bool
                 say(line)
         except errors.MailError as error:
             status = error.status
-            # With -n or -v a person asks, not cron.
-            if verbose or dry or not fetching.said_today(account, spool, str(error)):
+            # With -n or -v a person asks, not cron.  What concerns several accounts is said once.
+            new = verbose or dry or not fetching.said_today(account, spool, str(error))
+            if new and str(error) not in told:
                 errors.complain("pymail", str(error))
+            told.add(str(error))
     return status
 
 
