@@ -21,20 +21,26 @@ FILE_LIMIT = 1 << 20
 
 
 class Log:
-    """Where events go: `path` is None for syslog, "-" for standard error, else a file."""
+    """Where events go: `path` is None for syslog, "-" for standard error, else a file.
 
-    __slots__ = ("_fd", "_host", "_ident", "_second", "_stamp")
+    `trouble` says why that file cannot be written; "" where it can.
+    """
+
+    __slots__ = ("_fd", "_host", "_ident", "_second", "_stamp", "trouble")
 
     def __init__(self, path: str | None) -> None:
         self._fd = -1
-        self._ident = ""
+        self._ident = self.trouble = ""
         self._second, self._stamp = -1, ""
         self._host = os.uname().nodename
         if path == "-":
             self._fd = 2
             return
         if path is not None:
-            self._fd = _open(path)
+            try:
+                self._fd = _open(path)
+            except OSError as error:  # the system's log is what is left
+                self.trouble = f"cannot open the log {path}: {error.strerror}"
         if self._fd < 0 and not os.path.exists(SOCKET):
             self._fd = _NOWHERE  # a container without syslog: do not knock five times a message
 
@@ -75,7 +81,4 @@ def _open(path: str) -> int:
             os.replace(path, f"{path}.1")
     except OSError:
         pass  # not there yet
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return -1  # the system's log is what is left
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

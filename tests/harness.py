@@ -90,7 +90,7 @@ class Letter:
 
 
 # What flush keeps in the queue for itself.
-BOOKS = {".boot", ".complaint", ".sites", ".warned"}
+BOOKS = {".boot", ".complaint", ".complaint.log", ".sites", ".warned"}
 
 
 def queued(spool: Path) -> list[str]:

@@ -127,6 +127,21 @@ def test_control_characters_cannot_forge_a_line(box):
     assert "message-id=<a?[2J?? b>" in told
 
 
+@pytest.mark.parametrize("name", ["nonexist/x", "."])
+def test_a_log_that_cannot_be_opened_is_told_once_a_day_and_keeps_no_mail_back(box, name):
+    place = f"{box.root}/{name}"
+    for number, env in enumerate(({}, {}, {"PYMAIL_LOG": place}), 1):
+        box.send(b"")
+        done = box.run("flush", *(() if env else ("--log", place)), env=env)
+        told = f"flush: cannot open the log {place}: ".encode()
+        assert (done.returncode, done.stderr.startswith(told)) == (0, number == 1)
+        assert (done.stderr.count(b"\n"), len(box.maildir())) == (number == 1, number)
+    box.send(b"")
+    box.flush()
+    box.send(b"")
+    assert b"cannot open the log" in box.run("flush", "--log", place).stderr
+
+
 def test_in_system_mode_lines_go_to_syslog_as_mail(machine, syslog):
     machine.send("alice", b"Subject: s\n\n", "bob")
     machine.flush()

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pymail.active import Active
     from pymail.flush import Selection
+    from pymail.log import Log
 
 USAGE = """\
 usage: flush [-av] [--log FILE|-] [--site DOMAIN] [--recipient TEXT] [--sender TEXT] [ID ...]
@@ -103,18 +104,29 @@ def _tended(spool: Spool, now: int) -> bool:
 
 def _work(spool: Spool, request: Request) -> None:
     # Only now: an idle flush must not pay for these.
-    from pymail import config, flush, log  # noqa: PLC0415
+    from pymail import config, flush  # noqa: PLC0415
 
-    where = request.log or os.environ.get("PYMAIL_LOG")
-    if where is None and not spool.system:
-        where = f"{spool.path}/log"
     flush.run(
         spool,
         config.here(spool.path),
-        log.Log(where),
+        _log(spool, request),
         selection=_selection(request),
         tell=_say if request.verbose else lambda _: None,
     )
+
+
+def _log(spool: Spool, request: Request) -> "Log":
+    """Open the log; tell, cron once a day, where one that somebody named cannot be opened."""
+    from pymail import complaint, log  # noqa: PLC0415
+
+    named = request.log or os.environ.get("PYMAIL_LOG")
+    opened = log.Log(named or (None if spool.system else f"{spool.path}/log"))
+    told = f"{spool.queue}/.complaint.log"
+    if not (named and opened.trouble):
+        complaint.forget(told)
+    elif sys.stderr.isatty() or not complaint.said_today(told, opened.trouble):
+        errors.complain("flush", f"{opened.trouble}; mail is delivered all the same")
+    return opened
 
 
 def _selection(request: Request) -> "Selection":
