@@ -84,10 +84,11 @@ def carry_out(steps: Sequence[Step]) -> Iterator[str]:
             continue
         try:
             step.do()
-        except PermissionError as error:
-            raise PermError(f"cannot set up {error.filename}: {error.strerror}") from None
         except OSError as error:
-            raise TempError(f"cannot set up {error.filename}: {error.strerror}") from None
+            # What fails by its descriptor, as on a full disk, names no file.
+            place = error.filename or first.removesuffix(":")
+            kind = PermError if isinstance(error, PermissionError) else TempError
+            raise kind(f"cannot set up {place}: {error.strerror}") from None
         yield first.removesuffix(":")
 
 

@@ -161,6 +161,15 @@ def test_the_commands_of_readme_set_a_machine_up(fresh: Fresh) -> None:
     assert fresh.run("mailq").stdout == b"Mail queue is empty\n"
 
 
+def test_a_full_disk_is_told_with_the_file_that_has_no_room(fresh: Fresh) -> None:
+    place = "/usr/local/lib/pymail"
+    fresh.run("mkdir", place)
+    fresh.run("mount", "-t", "tmpfs", "-o", "size=4k,mode=755", "none", place)
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    told = f"pymail: cannot set up file {place}/mailq, mode 0755: No space left on device\n"
+    assert (done.returncode, done.stderr.decode()) == (75, told)
+
+
 def test_mail_that_waits_is_left_when_the_programs_go(fresh: Fresh) -> None:
     fresh.pymail("setup", "--start", "none")
     fresh.run("/usr/sbin/sendmail", "bob", user="alice", stdin=b"Subject: x\n\nhello\n")
