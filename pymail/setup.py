@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from pymail import config, configfile, launcher, paths, peek, units
+from pymail import config, configfile, environment, launcher, paths, peek, units
 from pymail.errors import PermError, TempError, UsageError
 from pymail.launcher import MARK
 from pymail.spool import Spool
@@ -112,12 +112,26 @@ def take_back(steps: Sequence[Step]) -> Iterator[str]:
 def reader_of_root() -> str:
     """Return who is to get root's mail where nothing says so: who became root, or the first user.
 
-    "" where somebody gets it already, or nobody can.
+    "" where somebody gets it already, or nobody can, and for mail that is not the machine's.  It
+    can be asked before the machine is set up.
     """
-    settings = config.here(paths.spool())
+    if os.getuid() != 0:
+        return ""
+    spool = paths.spool()
+    facts = config.machine(spool)
+    if not paths.is_system(spool):
+        if spool != paths.own_spool() or os.path.exists(facts["config"]):
+            return ""  # a trial, or root's own
+        facts |= {"config": paths.SYSTEM_CONFIG, "aliases": paths.SYSTEM_ALIASES}
+    given = config.given(facts["config"]) | environment.given(os.environ, config.SETTINGS)
+    settings = config.combine(given, facts)
     if settings.root_user or any(_has_root(file) for file in settings.alias_maps):
         return ""
-    people = [e for e in pwd.getpwall() if _FIRST_PERSON <= e.pw_uid <= _LAST_PERSON]
+    people = [
+        entry
+        for entry in pwd.getpwall()
+        if _FIRST_PERSON <= entry.pw_uid <= _LAST_PERSON and os.path.isdir(entry.pw_dir)
+    ]
     names = [entry.pw_name for entry in sorted(people, key=lambda entry: entry.pw_uid)]
     asked = os.environ.get("SUDO_USER", "")
     return asked if asked in names else next(iter(names), "")

@@ -191,6 +191,31 @@ def test_a_dry_run_shows_every_file_and_writes_none(fresh: Fresh) -> None:
     assert "system user pymail" not in text  # it is there
 
 
+def test_a_dry_run_shows_who_will_get_roots_mail(fresh: Fresh, tmp_path: Path) -> None:
+    def offered(**env: str) -> list[str]:
+        said = fresh.pymail("setup", "--dry-run", "--start", "none", **env)
+        return [line for line in said if "root's mail" in line]
+
+    fresh.run("rm", "-f", "/etc/aliases")
+    assert offered() == ["root_user = alice: gets root's mail"]
+    assert offered(SUDO_USER="bob") == ["root_user = bob: gets root's mail"]
+    fresh.run("mv", "/home/alice", "/home/elsewhere")  # nobody would read it there
+    assert offered() == ["root_user = bob: gets root's mail"]
+    assert offered(SUDO_USER="alice") == ["root_user = bob: gets root's mail"]
+    assert offered(PYMAIL_SPOOL="/run/trial") == []
+    command = (sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
+    terminal = Terminal(*fresh.within(*command), tmp_path)
+    assert b"root_user = bob: gets root's mail" in terminal.wait("Go on? [y/N]: ")
+    terminal.type("n\n")
+    assert terminal.end() == 130
+    assert "root_user = bob: gets root's mail" in fresh.pymail("setup", "--start", "none")
+    assert offered() == []
+    fresh.run("sh", "-c", "rm -r /etc/pymail/conf.d; echo 'root: bob' > /etc/aliases")
+    assert offered() == []
+    fresh.pymail("setup", "--remove")
+    assert offered() == []
+
+
 def test_systemd_takes_the_units(fresh: Fresh, tmp_path: Path) -> None:
     needs("systemd-analyze")
     units: dict[str, list[str]] = {}

@@ -49,6 +49,9 @@ def set_up(  # noqa: PLR0913
     if dry:
         for line in setup.todo(steps):
             say(line)
+        reader = setup.reader_of_root()
+        if reader:
+            say(_told(reader))
     else:
         _install(steps, ask=not yes and sys.stdin.isatty())
     if account is None or address is None:
@@ -92,7 +95,8 @@ def _install(steps: "list[Step]", *, ask: bool) -> None:
 
     plan = [line for line in setup.todo(steps) if not line.startswith(" ")]
     if plan and ask:
-        for line in plan:
+        reader = setup.reader_of_root()
+        for line in [*plan, *([_told(reader)] if reader else [])]:
             say(line.removesuffix(":"))
         click.confirm("Go on?", abort=True, err=True)
     for line in setup.carry_out(steps):
@@ -101,11 +105,15 @@ def _install(steps: "list[Step]", *, ask: bool) -> None:
     misplaced = setup.misplaced() if os.getuid() == 0 else ""
     if misplaced:
         say(f"{misplaced}: not for the machine's mail: move what is there to /etc/pymail")
-    reader = setup.reader_of_root() if paths.is_system(spool) else ""
-    if reader:
+    reader = setup.reader_of_root()
+    if reader and paths.is_system(spool):
         facts = config.machine(spool)
         overlay.set_value(facts["config"], facts, "root_user", reader)
-        say(f"root_user = {reader}: gets root's mail")
+        say(_told(reader))
+
+
+def _told(reader: str) -> str:
+    return f"root_user = {reader}: gets root's mail"
 
 
 def _join(address: str, account: "Submission", *, untested: bool) -> None:
