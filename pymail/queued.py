@@ -107,7 +107,7 @@ def apply(
 def read(spool: Spool, qid: str, verb: str = "show") -> tuple[Active, str]:
     """Return a message, locked if it can be, and what to call its state; `verb` is what for."""
     refuse_others(spool)
-    refuse_no_id(qid)
+    _refuse_no_id(qid)
     _adopt(spool)
     active = take(spool, qid)
     if active is not None:
@@ -128,7 +128,7 @@ def refuse_others(spool: Spool) -> None:
         raise PermError(f"cannot use the queue in {spool.path}: only root may")
 
 
-def refuse_no_id(qid: str, wanted: str = "one as mailq shows it") -> None:
+def _refuse_no_id(qid: str, wanted: str = "one as mailq shows it") -> None:
     """Raise UsageError for what is no queue id, with what is `wanted`."""
     if not is_id(qid):
         raise UsageError(f"{qid} is no queue id: name {wanted}")
@@ -171,7 +171,7 @@ def _one(
     spool: Spool, verb: str, qid: str, tell: Callable[[str, str], None], *, asked: bool
 ) -> str:
     """Change one message; return why it was not done, or ""."""
-    refuse_no_id(qid, "ids as mailq shows them, or only ALL")
+    _refuse_no_id(qid, "ids as mailq shows them, or only ALL")
     try:
         active = take(spool, qid)
     except DataError as error:
