@@ -6,6 +6,7 @@ hand of one flush at a time, and every step can be repeated, so a run may be kil
 """
 
 import itertools
+import math
 import os
 import resource
 import time
@@ -523,7 +524,8 @@ def _doubt_after_boot(spool: Spool) -> None:
         return
     if spool.system:
         # What was adopted, even delivered, before a power cut may lie in its drop directory again.
-        pickup.adopt(spool, lambda _: None)  # the run itself tells the warnings
+        # All of it, however long that takes.  The run itself tells the warnings.
+        pickup.adopt(spool, lambda _: None, math.inf)
     _doubt(spool)
     _replace(path, boot)
     _sync(spool.queue)

@@ -7,20 +7,23 @@ sent it is the owner of the file, whatever the file says.
 
     drop/u1000/ID  --link-->  queue/.u1000,ID  --unlink drop, chown, chmod, lease-->  queue/ID
 
-No copy is made unless somebody still has the file open for writing, or another name for it.
+No copy is made unless somebody still has the file open for writing, or another name for it; and
+then only of a file whose length is that of a message.  A copy has the holes of the file, so that
+the disk that root pays for is never more than its owner had paid for.
 """
 
 import errno
 import fcntl
 import os
 import stat
+import time
 
 from pymail.errors import DataError
 from pymail.spool import FIXED, Spool, is_id, read_at, uid_of, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Warn = Callable[[str], None]
 
@@ -32,7 +35,40 @@ _OVERHEAD = 16 << 20
 STALE = 36 * 3600
 """Seconds after which a file that was never finished is swept."""
 
+TURN = 5.0
+"""Seconds for which one user is served while others may wait."""
+
+_MOST_NAMES = 2
+"""Of a file: its own, and one that a crash may have left beside it."""
+
 _CHUNK = 1 << 20
+
+
+class _Round:
+    """What each user has in the queue, and for how many seconds a round has served each."""
+
+    __slots__ = ("_queued", "_spent", "_turn")
+
+    def __init__(self, turn: float) -> None:
+        self._queued: dict[int, int] = {}
+        self._spent: dict[int, float] = {}
+        self._turn = turn
+
+    def add(self, uid: int) -> None:
+        """Count a message of a user in the queue."""
+        self._queued[uid] = self._queued.get(uid, 0) + 1
+
+    def serve(self, uid: int, seconds: float) -> None:
+        """Count the time that a user was served for."""
+        self._spent[uid] = self._spent.get(uid, 0.0) + seconds
+
+    def is_full(self, uid: int) -> bool:
+        """Say whether a user has as much in the queue as one may have."""
+        return self._queued.get(uid, 0) >= MOST_QUEUED
+
+    def is_over(self, uid: int) -> bool:
+        """Say whether it is the turn of others."""
+        return self._spent.get(uid, 0.0) > self._turn
 
 
 def waiting(spool: Spool) -> bool:
@@ -44,23 +80,23 @@ def waiting(spool: Spool) -> bool:
     return any(name[0] == "." and "," in name for name in _listdir(spool.queue))
 
 
-def adopt(spool: Spool, warn: "Warn") -> list[str]:
+def adopt(spool: Spool, warn: "Warn", turn: float = TURN) -> list[str]:
     """Move everything that users have dropped into the queue; return the new queue ids.
 
-    Users are served one after the other, and each at most MOST_QUEUED messages.  What cannot be
-    taken stays where it is and is told to warn().
+    Users are served one after the other, each for `turn` seconds and at most MOST_QUEUED messages:
+    the rest is for the next time.  What cannot be taken stays where it is and is told to warn().
     """
     queue = os.open(spool.queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _recover(spool, queue)
-        counts: dict[int, int] = {}
+        served = _Round(turn)
         for each in _listdir(spool.queue):
             qid = each.removesuffix(".damaged")
             if is_id(qid):
-                counts[uid_of(qid)] = counts.get(uid_of(qid), 0) + 1
+                served.add(uid_of(qid))
         adopted: list[str] = []
         for name in sorted(_listdir(f"{spool.path}/drop")):
-            adopted += _directory(spool, queue, name, counts, warn)
+            adopted += _directory(spool, queue, name, served, warn)
         return adopted
     finally:
         os.close(queue)
@@ -104,9 +140,7 @@ def _listdir(path: str) -> list[str]:
         os.close(fd)
 
 
-def _directory(
-    spool: Spool, queue: int, name: str, counts: dict[int, int], warn: "Warn"
-) -> list[str]:
+def _directory(spool: Spool, queue: int, name: str, served: _Round, warn: "Warn") -> list[str]:
     path = f"{spool.path}/drop/{name}"
     try:
         drop = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -115,6 +149,7 @@ def _directory(
         return []
     try:
         status = os.fstat(drop)
+        uid = status.st_uid
         if status.st_mode & 0o022:
             warn(f"cannot use {path}: others may write to it; its owner must chmod 700 it")
             return []
@@ -122,15 +157,19 @@ def _directory(
         adopted = []
         files = sorted(file for file in os.listdir(drop) if is_id(file))
         for file in files:
-            if counts.get(status.st_uid, 0) >= MOST_QUEUED:
-                warn(f"cannot take more mail of uid {status.st_uid}: {MOST_QUEUED} are queued")
+            if served.is_full(uid):
+                warn(f"cannot take more mail of uid {uid}: {MOST_QUEUED} are queued")
                 break
+            if served.is_over(uid):
+                break
+            began = time.monotonic()
             try:
-                if _file(queue, drop, f"{name},{file}", status.st_uid, largest, warn):
+                if _file(queue, drop, f"{name},{file}", uid, largest, warn):
                     adopted.append(file)
-                    counts[status.st_uid] = counts.get(status.st_uid, 0) + 1
+                    served.add(uid)
             except OSError as error:
                 warn(f"cannot take {path}/{file}: {error.strerror}")
+            served.serve(uid, time.monotonic() - began)
         if adopted or not files:
             _remove_spare(spool, name)
         return adopted
@@ -170,6 +209,13 @@ def _file(queue: int, drop: int, temporary: str, uid: int, largest: int, warn: "
             return False
         if status.st_size > largest:
             warn(f"cannot take a message of uid {uid}: larger than {largest} bytes")
+            return False
+        if status.st_nlink > _MOST_NAMES:
+            warn(f"cannot take a message of uid {uid}: its file has more than {_MOST_NAMES} names")
+            return False
+        if not 0 < _end(fd) <= status.st_size and not (status.st_nlink == 1 and _alone(fd)):
+            why = "its file is damaged, and is open or has another name"
+            warn(f"cannot take a message of uid {uid}: {why}")
             return False
         return _take(queue, drop, fd, status, file, temporary)
     finally:
@@ -218,12 +264,16 @@ def _finish(queue: int, fd: int, file: str, temporary: str) -> None:
 
 def _cut(fd: int) -> None:
     """Take away what follows the message: the tail is ours to write, and its length ours."""
-    try:
-        end = whole(read_at(fd, FIXED, 0))
-    except DataError:
-        return  # flush sets it aside
-    if os.fstat(fd).st_size > end:
+    if 0 < (end := _end(fd)) < os.fstat(fd).st_size:
         os.truncate(f"/proc/self/fd/{fd}", end)
+
+
+def _end(fd: int) -> int:
+    """Return where the message ends, 0 for a damaged file: flush sets it aside."""
+    try:
+        return whole(read_at(fd, FIXED, 0))
+    except DataError:
+        return 0
 
 
 def _alone(fd: int) -> bool:
@@ -237,7 +287,10 @@ def _alone(fd: int) -> bool:
 
 
 def _copy(queue: int, fd: int, file: str) -> None:
-    """Copy a file that is not ours alone.  Its writer can garble the copy: the CRC tells."""
+    """Copy the message in a file that is not ours alone, and the holes of it as holes.
+
+    Its writer can garble the copy: the CRC tells.
+    """
     name = f".{file}"
     try:
         os.unlink(name, dir_fd=queue)
@@ -246,15 +299,10 @@ def _copy(queue: int, fd: int, file: str) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     out = os.open(name, flags, 0o600, dir_fd=queue)
     try:
-        size = os.fstat(fd).st_size
-        at = 0
-        while at < size:
-            piece = os.pread(fd, min(_CHUNK, size - at), at)
-            if not piece:
-                break
-            at += len(piece)
-            while piece:
-                piece = piece[os.write(out, piece) :]
+        size = min(_end(fd), os.fstat(fd).st_size)
+        for begin, end in _data(fd, size):
+            _copy_part(out, fd, begin, end)
+        os.ftruncate(out, size)
         _cut(out)
         os.fsync(out)
     except OSError:
@@ -264,6 +312,28 @@ def _copy(queue: int, fd: int, file: str) -> None:
         os.close(out)
     os.rename(name, file, src_dir_fd=queue, dst_dir_fd=queue)
     os.fsync(queue)
+
+
+def _copy_part(out: int, fd: int, at: int, end: int) -> None:
+    os.lseek(out, at, os.SEEK_SET)
+    while at < end and (piece := os.pread(fd, min(_CHUNK, end - at), at)):
+        at += len(piece)
+        while piece:
+            piece = piece[os.write(out, piece) :]
+
+
+def _data(fd: int, size: int) -> "Iterator[tuple[int, int]]":
+    """Yield begin and end of what is no hole in the first `size` bytes of a file."""
+    end = 0
+    while end < size:
+        try:
+            begin = os.lseek(fd, end, os.SEEK_DATA)
+            end = min(os.lseek(fd, begin, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return  # a hole up to the end, or cut off since
+            raise
+        yield begin, end
 
 
 def _recover(spool: Spool, queue: int) -> None:

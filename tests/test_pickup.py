@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from harness import ROOT
 
 from pymail import pickup
 from pymail.envelope import Envelope
-from pymail.spool import Spool, is_id, make_id
+from pymail.spool import Spool, is_id, make_id, uid_of
 
 ALICE, BOB = 1001, 1002
 DROP = Path("/var/spool/pymail/drop/u1001")
@@ -219,11 +220,94 @@ def test_the_rest_of_an_earlier_copy_is_in_nobodys_way(spool, letter):
     assert adopt(spool) == ([letter.name], [])
 
 
-def test_a_file_that_becomes_shorter_while_it_is_copied_ends_there(spool, letter, monkeypatch):
+def test_a_file_that_becomes_shorter_while_it_is_copied_is_a_damaged_one(
+    machine, spool, letter, monkeypatch
+):
     os.link(letter, DROP / "keep")
-    monkeypatch.setattr(pickup.os, "pread", lambda *_: b"")
+    real = os.lseek
+
+    def cut(fd: int, *args: int) -> int:
+        found = real(fd, *args)
+        os.truncate(letter if letter.exists() else DROP / "keep", 80)
+        return found
+
+    monkeypatch.setattr(pickup.os, "lseek", cut)
     assert adopt(spool)[0] == [letter.name]
-    assert os.path.getsize(f"{spool.queue}/{letter.name}") == 0
+    monkeypatch.undo()
+    machine.flush()
+    assert machine.queue() == [f"{letter.name}.damaged"]
+
+
+def test_a_file_of_many_names_is_left_and_not_copied(machine, spool, letter):
+    """A submission has one name; a second one a crash may have left."""
+    many = given_to(Path(shutil.copy(letter, DROP / another_id())), ALICE)
+    for _ in range(4):
+        os.link(many, DROP / another_id())
+    taken, warnings = adopt(spool)
+    assert (taken, machine.queue()) == ([letter.name], [letter.name])
+    words = "cannot take a message of uid 1001: its file has more than 2 names"
+    assert set(warnings) == {words}
+    assert many.stat().st_nlink == 5
+
+
+@pytest.mark.parametrize("head", ["", "damaged", "cut off"])
+@pytest.mark.parametrize("held", ["open", "linked"])
+def test_a_damaged_file_is_taken_when_it_is_one_alone_and_never_copied(
+    machine, spool, letter, head, held
+):
+    data = letter.read_bytes()
+    bad = {"": b"", "damaged": b"x" + bytes(1 << 20), "cut off": data[:-1]}[head]
+    letter.write_bytes(bad)
+    if held == "linked":
+        os.link(letter, DROP / "keep")
+    with letter.open("r+b") if held == "open" else nullcontext():
+        taken, warnings = adopt(spool)
+    assert (taken, machine.queue()) == ([], [])
+    words = "its file is damaged, and is open or has another name"
+    assert warnings == [f"cannot take a message of uid 1001: {words}"]
+    assert letter.read_bytes() == bad
+    (DROP / "keep").unlink(missing_ok=True)
+    machine.flush()
+    assert machine.queue() == [f"{letter.name}.damaged"]
+
+
+def test_a_copy_takes_no_more_of_the_disk_than_the_file(machine, spool, letter):
+    """Else a user could fill it with files that consist of holes, at the expense of root."""
+    size = 40 << 20
+    as_alice(
+        machine,
+        "from pymail.envelope import Envelope\n"
+        "from pymail.spool import Spool\n"
+        f"zeros = bytes({size})\n"
+        f"Spool({spool.path!r}).submit(Envelope(1001, ['bob']), b'Subject: x\\n\\n' + zeros)\n",
+    )
+    (full,) = (path for path in DROP.iterdir() if path != letter)
+    data = full.read_bytes()
+    with full.open("r+b", buffering=0) as file:
+        file.truncate(4096)
+        file.truncate(size)
+        file.seek(size)
+        file.write(data[size:] + b"beyond the end")
+        assert full.stat().st_blocks * 512 < 1 << 20
+        assert adopt(spool) == ([letter.name, full.name], [])
+    taken = Path(spool.queue, full.name)
+    assert taken.stat().st_blocks * 512 < 1 << 20
+    assert taken.read_bytes() == data
+
+
+def test_a_file_that_cannot_say_where_its_holes_are_is_left(machine, spool, letter, monkeypatch):
+    os.link(letter, DROP / "keep")
+
+    def broken(*_: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(pickup.os, "lseek", broken)
+    taken, warnings = adopt(spool)
+    assert (taken, len(warnings)) == ([], 1)
+    assert "Input/output error" in warnings[0]
+    monkeypatch.undo()
+    machine.flush()
+    assert len(machine.mail("bob")) == 1
 
 
 # What happens between a look and the next
@@ -378,6 +462,21 @@ def test_a_users_flood_waits_and_the_mail_of_others_does_not(machine, spool, let
     assert len(list(DROP.iterdir())) == 3
     machine.flush()
     assert len(machine.mail("bob")) == 6
+
+
+def test_each_user_is_served_for_a_while_and_the_rest_is_for_the_next_time(machine, spool):
+    for user in ("alice", "alice", "alice", "bob"):
+        machine.send(user, b"", "carol")
+    for users in ([ALICE, BOB], [ALICE], [ALICE], []):
+        assert [uid_of(qid) for qid in pickup.adopt(spool, pytest.fail, turn=0)] == users
+
+
+def test_all_the_directories_of_a_user_have_one_turn(machine, spool, letter):
+    spare = DROP.with_name("u1001.0123456789abcdef")
+    DROP.rename(spare)
+    machine.send("alice", b"", "bob")
+    assert len(pickup.adopt(spool, pytest.fail, turn=0)) == 1
+    assert len(pickup.adopt(spool, pytest.fail, turn=0)) == 1
 
 
 # Recovery
