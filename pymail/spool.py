@@ -42,7 +42,7 @@ from pymail.paths import INLET, SYSTEM_SPOOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 MAGIC = b"pymail1 "
 FIXED = 64
@@ -241,9 +241,8 @@ def pack(fixed: bytes, due: int, qid: str, tail: bytes) -> bytes:
     return f"{qid} {due} {len(fixed)} {len(tail)}\n".encode() + fixed + tail
 
 
-def unpack(data: bytes) -> list[Entry]:
-    """Return the entries of a `.status`; what cannot be read ends the list."""
-    found: list[Entry] = []
+def unpack(data: bytes) -> "Iterator[Entry]":
+    """Yield the entries of a `.status`; what cannot be read is the end."""
     at = 0
     while at < len(data):
         line, _, _ = data[at : at + 80].partition(b"\n")
@@ -257,9 +256,8 @@ def unpack(data: bytes) -> list[Entry]:
         except (ValueError, DataError):
             break
         at += size
-        found.append(Entry(fields[0].decode(), due, head, attempts(data[at : at + tail])))
+        yield Entry(fields[0].decode(), due, head, attempts(data[at : at + tail]))
         at += tail
-    return found
 
 
 class Spool:

@@ -11,22 +11,32 @@ import time
 from pymail.errors import DataError
 from pymail.spool import HELD, OPEN, Entry, Spool, is_id, read, unpack
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 STATUS_LIMIT = 1 << 26
 
 
-def queue(spool: Spool) -> list[tuple[str, Entry]]:
-    """Return ("drop", "deferred", "active" or "hold", entry) of what the caller may see."""
+def queue(spool: Spool) -> "Iterator[tuple[str, Entry]]":
+    """Yield ("drop", "deferred", "active" or "hold", entry) of what the caller may see.
+
+    One entry is read at a time: it may have a hundred thousand recipients, and so may the next.
+    """
     now = int(time.time())
     if not spool.system or os.geteuid() == 0:
-        found = [e for e in (spool.read(qid) for qid, _ in spool.entries()) if e is not None]
-        entries = [(where(entry, now), entry) for entry in found]
-        if spool.system:
-            for name in _names(f"{spool.path}/drop"):
-                entries += [("drop", e) for e in dropped(f"{spool.path}/drop/{name}")]
-        return entries
+        for qid, _ in spool.entries():
+            if entry := spool.read(qid):
+                yield where(entry, now), entry
+        for name in _names(f"{spool.path}/drop") if spool.system else ():
+            for entry in dropped(f"{spool.path}/drop/{name}"):
+                yield "drop", entry
+        return
     directory = spool.drop_directory(os.geteuid())
-    entries = [("drop", entry) for entry in dropped(directory)]
-    return entries + [(where(entry, now), entry) for entry in told(directory)]
+    for entry in dropped(directory):
+        yield "drop", entry
+    for entry in told(directory):
+        yield where(entry, now), entry
 
 
 def where(entry: Entry, now: int) -> str:
@@ -37,27 +47,28 @@ def where(entry: Entry, now: int) -> str:
     return "active" if entry.due <= now else "deferred"
 
 
-def dropped(directory: str) -> list[Entry]:
-    """Return what lies in a drop directory; what is no message of its owner is passed over."""
-    found = []
+def dropped(directory: str) -> "Iterator[Entry]":
+    """Yield what lies in a drop directory; what is no message of its owner is passed over."""
     for name in _names(directory):
         path = f"{directory}/{name}"
         try:
-            if is_id(name) and stat.S_ISREG(os.lstat(path).st_mode):
-                found.append(read(path, name))
+            if not (is_id(name) and stat.S_ISREG(os.lstat(path).st_mode)):
+                continue
+            entry = read(path, name)
         except (OSError, DataError):
             continue  # adopted meanwhile, or not ours to read
-    return found
+        yield entry
 
 
-def told(directory: str) -> list[Entry]:
-    """Return what flush tells the owner of a drop directory about the queue."""
+def told(directory: str) -> "Iterator[Entry]":
+    """Yield what flush tells the owner of a drop directory about the queue."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(f"{directory}/.status", flags), "rb") as file:
-            return unpack(file.read(STATUS_LIMIT) or b"")
+            data = file.read(STATUS_LIMIT) or b""
     except OSError:
-        return []  # nothing of ours is queued
+        return  # nothing of ours is queued
+    yield from unpack(data)
 
 
 def _names(path: str) -> list[str]:

@@ -246,6 +246,29 @@ def test_ten_thousand_messages_are_listed_in_a_moment(box):
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.parametrize("args", [[], ["-j"]])
+def test_one_message_is_in_memory_at_a_time(box, args):
+    """A user may have thousands of them with a hundred thousand recipients each."""
+    spool = Spool(str(box.spool))
+    for _ in range(20):
+        spool.submit(Envelope(os.getuid(), ["ab"] * 100_000), b"")
+    bounded = ["/bin/sh", "-c", 'ulimit -v 200000; exec "$@"', "sh", *argv("mailq", *args)]
+    with subprocess.Popen(bounded, env=box.env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        shown = sum(line.count(b"ab") for line in process.stdout)
+    assert (process.returncode, shown) == (0, 2_000_000)
+
+
+def test_what_goes_while_others_are_listed_is_not_shown(box):
+    for name in ("one", "two", "three"):
+        box.send(b"", name)
+    entries = queue(Spool(str(box.spool)))
+    shown = [next(entries)]
+    (box.spool / "queue" / box.queue()[1]).unlink()
+    shown += entries
+    assert [e.head.envelope.recipients[0] for _, e in shown] == ["one", "three"]
+
+
 # System mode: who sees what
 
 
@@ -381,7 +404,7 @@ def test_garbage_in_the_drop_directory_is_passed_over(machine):
 def test_a_sender_without_an_entry_is_called_by_its_number(tmp_path, monkeypatch):
     spool = Spool(str(tmp_path / "spool"))
     spool.submit(Envelope(54321, ["a"]), b"")
-    assert "uid54321\n" in text(queue(spool))
+    assert "uid54321\n" in "".join(text(queue(spool)))
 
 
 def test_an_ordinary_user_without_mail_has_an_empty_queue(machine):

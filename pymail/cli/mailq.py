@@ -13,6 +13,10 @@ from pymail.errors import UsageError
 from pymail.spool import OPEN, Attempt, Entry, Spool, uid_of
 from pymail.waiting import queue
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 USAGE = "usage: mailq [-j] [-v]\n"
 
 HEADING = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n"
@@ -44,22 +48,24 @@ def _main() -> int:
     entries = queue(spool)
     if json and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as RFC 8259 has it, whatever the locale is
-    sys.stdout.write("".join(_json(*each) for each in entries) if json else text(entries))
+    sys.stdout.writelines((_json(*each) for each in entries) if json else text(entries))
     return errors.EX_OK
 
 
-def text(entries: list[tuple[str, Entry]]) -> str:
-    """Return the listing that people and check_mailq know from Postfix."""
-    if not entries:
-        return "Mail queue is empty\n"
-    lines = [HEADING]
-    total = 0
+def text(entries: "Iterable[tuple[str, Entry]]") -> "Iterator[str]":
+    """Yield the listing that people and check_mailq know from Postfix, a message at a time."""
+    count = total = 0
     for where, entry in entries:
+        if not count:
+            yield HEADING
+        count += 1
         total += entry.head.size
-        lines.append(_entry(where, entry))
-    plural = "" if len(entries) == 1 else "s"
-    lines.append(f"-- {total // 1024} Kbytes in {len(entries)} Request{plural}.\n")
-    return "".join(lines)
+        yield _entry(where, entry)
+    if not count:
+        yield "Mail queue is empty\n"
+        return
+    plural = "" if count == 1 else "s"
+    yield f"-- {total // 1024} Kbytes in {count} Request{plural}.\n"
 
 
 def _entry(where: str, entry: Entry) -> str:
