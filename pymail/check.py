@@ -33,7 +33,7 @@ from pymail.identity import Identity, lookup
 from pymail.maps import Map
 from pymail.paths import INLET, home
 from pymail.route import Router
-from pymail.spool import NEVER, Spool
+from pymail.spool import NEVER, Spool, kept_for
 
 LATE = 900
 """Seconds that a message may be due without anybody taking it."""
@@ -184,8 +184,12 @@ def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
         yield from _directory(place, owner, mode, exact=place != spool.path)
     for name in peek.names(f"{spool.path}/drop"):
         status = peek.status(f"{spool.path}/drop/{name}")
-        if status and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
-            place = f"{spool.path}/drop/{name}"
+        place = f"{spool.path}/drop/{name}"
+        uid = kept_for(name)
+        if status and uid >= 0 and status.st_uid != uid:
+            words = f"{_user(status.st_uid)} has taken {place}, which is for {_user(uid)}"
+            yield Fault(words, "flush -v gives it back")
+        elif status and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
             words = f"others may write to {place}, so mail in it is not taken"
             yield Fault(words, f"chmod 700 {place}")
     for name in peek.names(spool.queue):

@@ -132,8 +132,8 @@ def _own(spool: Spool, now: int) -> Iterator[Entry]:
     uid = os.geteuid()
     if spool.system and uid != 0:
         directory = spool.drop_directory(uid)
-        yield from told(directory)
-        yield from dropped(directory)
+        yield from told(directory, uid)
+        yield from dropped(directory, uid)
         return
     for qid, due in spool.entries():
         # The name tells enough to leave most of a long queue unread.

@@ -19,7 +19,7 @@ import stat
 import time
 
 from pymail.errors import DataError
-from pymail.spool import FIXED, Spool, is_id, read_at, uid_of, whole
+from pymail.spool import FIXED, Spool, is_id, kept_for, read_at, uid_of, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class _Round:
 
 
 def waiting(spool: Spool) -> bool:
-    """Say whether anything lies in a drop directory or is half adopted."""
+    """Say whether anything lies in a drop directory, under a wrong name, or is half adopted."""
+    if any(_squatted(spool)):
+        return True
     for name in _listdir(f"{spool.path}/drop"):
         for file in _listdir(f"{spool.path}/drop/{name}"):
             if is_id(file):
@@ -85,10 +87,12 @@ def adopt(spool: Spool, warn: "Warn", turn: float = TURN) -> list[str]:
 
     Users are served one after the other, each for `turn` seconds and at most MOST_QUEUED messages:
     the rest is for the next time.  What cannot be taken stays where it is and is told to warn().
+    A name in drop/ that is another user's is given back to that user.
     """
     queue = os.open(spool.queue, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _recover(spool, queue)
+        _give_back(spool, warn)
         served = _Round(turn)
         for each in _listdir(spool.queue):
             qid = each.removesuffix(".damaged")
@@ -138,6 +142,51 @@ def _listdir(path: str) -> list[str]:
         return os.listdir(fd)
     finally:
         os.close(fd)
+
+
+def _squatted(spool: Spool) -> "Iterator[tuple[str, os.stat_result]]":
+    """Yield the names in drop/ that are kept for another user than has them."""
+    for name in _listdir(f"{spool.path}/drop"):
+        uid = kept_for(name)
+        if uid < 0:
+            continue
+        try:
+            status = os.lstat(f"{spool.path}/drop/{name}")
+        except OSError:
+            continue  # gone by itself
+        if status.st_uid != uid:
+            yield name, status
+
+
+def _give_back(spool: Spool, warn: "Warn") -> None:
+    """Move what has the name of another user's directory away, and make that user's own.
+
+    Mail in it is its owner's, and is adopted as such; but only under the plain name does the other
+    user find again what was fetched, and the list that flush makes for mailq.
+    """
+    for name, status in _squatted(spool):
+        path, uid = f"{spool.path}/drop/{name}", kept_for(name)
+        aside = f"{spool.path}/drop/u{status.st_uid}.{os.urandom(8).hex()}"
+        try:
+            os.rename(path, aside)
+            if not os.path.samestat(os.lstat(aside), status):
+                os.rename(aside, path)  # the owner was faster, and this is the right one
+                continue
+            warn(f"uid {status.st_uid} had taken {path}, which is for uid {uid}: given back")
+            _make_for(uid, path)
+        except OSError as error:
+            warn(f"cannot give {path} back to uid {uid}: {error.strerror}")
+
+
+def _make_for(uid: int, path: str) -> None:
+    import pwd  # noqa: PLC0415 -- nobody squats
+
+    try:
+        gid = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return
+    os.mkdir(path, 0o700)  # drop/ is sticky: nobody else can put another in its place
+    os.chown(path, uid, gid, follow_symlinks=False)
 
 
 def _directory(spool: Spool, queue: int, name: str, served: _Round, warn: "Warn") -> list[str]:

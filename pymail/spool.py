@@ -79,6 +79,7 @@ ENVELOPE_LIMIT = 1 << 22
 _CHUNK = 1 << 15
 LATER = "; try again later"
 _SEALED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+_SQUATTED = (errno.EACCES, errno.ELOOP, errno.ENOTDIR)
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TIME, _RANDOM = 9, 7
@@ -107,6 +108,14 @@ def uid_of(qid: str) -> int:
 def time_of(qid: str) -> int:
     """Return the arrival that a queue id carries, in seconds."""
     return _number(qid[:_TIME]) // 1000000
+
+
+def kept_for(name: str) -> int:
+    """Return the uid that a name in drop/ is kept for, -1 for a name that anybody may take."""
+    digits = name[1:]
+    if name[:1] != "u" or not (digits.isascii() and digits.isdecimal() and len(digits) <= 10):
+        return -1
+    return int(digits) if name == f"u{int(digits)}" else -1
 
 
 def _base62(number: int, width: int) -> str:
@@ -396,13 +405,16 @@ class Spool:
         return f"{self.path}/drop/u{uid}"
 
     def _lasting_directory(self) -> int:
-        """Open the directory that our own mail comes into, if it is the one of the last time."""
+        """Open the directory that our own mail comes into, if it is the one of the last time.
+
+        Where somebody else has taken its name, that is so once root's flush has given it back.
+        """
         directory = self._own_directory()
         if self.system and os.geteuid() != 0:
             path = self.drop_directory(os.geteuid())
             if not os.path.samestat(os.fstat(directory), os.lstat(path)):
                 os.close(directory)
-                raise PermissionError(errno.EPERM, "directory is not ours", path)
+                raise PermissionError(errno.EPERM, "directory is not ours before flush ran", path)
         return directory
 
     def _own_directory(self) -> int:
@@ -421,7 +433,12 @@ class Spool:
                 os.mkdir(path, 0o700)
             except FileExistsError:
                 pass
-            fd = _directory(path)
+            try:
+                fd = _directory(path)
+            except OSError as error:
+                if suffix or error.errno not in _SQUATTED:
+                    raise
+                continue
             status = os.fstat(fd)
             if status.st_uid == uid:
                 if status.st_mode & 0o777 != 0o700:
@@ -439,9 +456,10 @@ def read_at(fd: int, size: int, offset: int) -> bytes:
     return data
 
 
-def read(path: str, qid: str) -> Entry:
-    """Return the entry in the queue file `path`."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def read(path: str, qid: str, directory: int | None = None) -> Entry:
+    """Return the entry in the queue file `path`, which may be relative to a directory."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(path, flags, dir_fd=directory)
     try:
         data = read_at(fd, 4096, 0)
         need = Head.length(data)

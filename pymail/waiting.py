@@ -4,18 +4,21 @@ Root sees everything.  A user of a system spool sees the own messages: those sti
 drop directory, and those that root's flush has told of in `.status` there.
 """
 
+import errno
 import os
 import stat
 import time
 
 from pymail.errors import DataError
-from pymail.spool import HELD, OPEN, Entry, Spool, is_id, read, unpack
+from pymail.spool import HELD, OPEN, Entry, Spool, is_id, read, uid_of, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATUS_LIMIT = 1 << 26
+
+ANYBODY = -1
 
 
 def queue(spool: Spool) -> "Iterator[tuple[str, Entry]]":
@@ -29,13 +32,14 @@ def queue(spool: Spool) -> "Iterator[tuple[str, Entry]]":
             if entry := spool.read(qid):
                 yield where(entry, now), entry
         for name in _names(f"{spool.path}/drop") if spool.system else ():
-            for entry in dropped(f"{spool.path}/drop/{name}"):
+            for entry in dropped(f"{spool.path}/drop/{name}", ANYBODY):
                 yield "drop", entry
         return
-    directory = spool.drop_directory(os.geteuid())
-    for entry in dropped(directory):
+    uid = os.geteuid()
+    directory = spool.drop_directory(uid)
+    for entry in dropped(directory, uid):
         yield "drop", entry
-    for entry in told(directory):
+    for entry in told(directory, uid):
         yield where(entry, now), entry
 
 
@@ -47,28 +51,59 @@ def where(entry: Entry, now: int) -> str:
     return "active" if entry.due <= now else "deferred"
 
 
-def dropped(directory: str) -> "Iterator[Entry]":
-    """Yield what lies in a drop directory; what is no message of its owner is passed over."""
-    for name in _names(directory):
-        path = f"{directory}/{name}"
-        try:
-            if not (is_id(name) and stat.S_ISREG(os.lstat(path).st_mode)):
-                continue
-            entry = read(path, name)
-        except (OSError, DataError):
-            continue  # adopted meanwhile, or not ours to read
-        yield entry
+def dropped(directory: str, uid: int) -> "Iterator[Entry]":
+    """Yield what lies in a drop directory; what is no message of its owner is passed over.
+
+    There is nothing in one that does not belong to `uid`, whatever its name is.
+    """
+    try:
+        fd = _open(directory, uid)
+    except OSError:
+        return
+    try:
+        owner = os.fstat(fd).st_uid
+        for name in sorted(os.listdir(fd)):
+            try:
+                if not _is_of(owner, name, fd):
+                    continue
+                entry = read(name, name, fd)
+            except (OSError, DataError):
+                continue  # adopted meanwhile, or not ours to read
+            yield entry
+    finally:
+        os.close(fd)
 
 
-def told(directory: str) -> "Iterator[Entry]":
-    """Yield what flush tells the owner of a drop directory about the queue."""
+def told(directory: str, uid: int) -> "Iterator[Entry]":
+    """Yield what flush tells `uid`, the owner of a drop directory, about the queue."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(os.open(f"{directory}/.status", flags), "rb") as file:
-            data = file.read(STATUS_LIMIT) or b""
+        fd = _open(directory, uid)
+        try:
+            with open(os.open(".status", flags, dir_fd=fd), "rb") as file:
+                data = file.read(STATUS_LIMIT) or b""
+        finally:
+            os.close(fd)
     except OSError:
         return  # nothing of ours is queued
     yield from unpack(data)
+
+
+def _open(directory: str, uid: int) -> int:
+    """Open a drop directory.  PermissionError where it belongs to another than `uid`."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if uid in (ANYBODY, os.fstat(fd).st_uid):
+        return fd
+    os.close(fd)
+    raise PermissionError(errno.EPERM, "directory is not ours", directory)
+
+
+def _is_of(owner: int, name: str, directory: int) -> bool:
+    """Say whether a name in a drop directory is that of a message of its owner."""
+    if not (is_id(name) and uid_of(name) == owner):
+        return False
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == owner
 
 
 def _names(path: str) -> list[str]:

@@ -193,6 +193,15 @@ def test_a_drop_directory_that_others_may_write_to_is_told(sound: Machine) -> No
     assert "chmod 700 /var/spool/pymail/drop/u1001" in findings(sound)[1]
 
 
+def test_a_drop_directory_that_another_user_has_taken_is_told(sound: Machine) -> None:
+    place = SPOOL / "drop/u1002"
+    place.mkdir()
+    os.chown(place, 1004, 1004)
+    assert f"dave has taken {place}, which is for bob: flush -v gives it back" in findings(sound)[1]
+    sound.flush()
+    assert "has taken" not in findings(sound)[1]
+
+
 def test_a_damaged_message_is_told(sound: Machine) -> None:
     (SPOOL / "queue/8DpALP6gO4oCPpeF0.damaged").write_text("")
     assert "8DpALP6gO4oCPpeF0.damaged is damaged and set aside" in findings(sound)[1]

@@ -647,3 +647,8 @@ def test_mail_is_not_fetched_into_a_directory_that_cannot_be_found_again(
     store.put(LETTERS[0])
     assert machine.run("root", "pymail", "fetch", "-v").returncode == 75
     assert store.letters() == [LETTERS[0]]
+    machine.flush()
+    assert machine.run("root", "pymail", "fetch", "-v").returncode == 0
+    machine.flush()
+    assert len(machine.mail("alice")) == 1
+    assert store.letters() == []

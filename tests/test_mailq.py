@@ -371,6 +371,24 @@ def test_a_directory_that_is_not_the_users_own_gets_no_list(machine):
     assert len(seen(machine, "alice")) == 2
 
 
+def test_a_list_that_another_user_has_put_there_is_not_shown(machine, tmp_path):
+    """Dave makes bob's drop directory before bob does, with a list for bob in it."""
+    machine.config(LATER)
+    (machine.spool / "drop" / "u1002").mkdir()
+    status = machine.spool / "drop" / "u1002" / ".status"
+    status.write_bytes(pack(evil(str(tmp_path / "own")), 1, "0" * 16 + "GA", b""))
+    (machine.spool / "drop" / "u1002" / ("0" * 16 + "GA")).write_bytes(evil(str(tmp_path / "2")))
+    for path in (status, status.parent):
+        path.chmod(0o755)
+        os.chown(path, 1004, 1004)
+    for user in ("bob", "root"):
+        assert seen(machine, user) == []
+    machine.send("bob", b"", "mine@example.org")
+    machine.flush()
+    assert seen(machine, "bob") == [("deferred", "mine@example.org")]
+    assert machine.run("dave", "mailq").stdout == b"Mail queue is empty\n"
+
+
 def test_a_hostile_list_shows_nothing_that_steers_a_terminal(machine, tmp_path):
     start = evil(str(tmp_path / "own"))
     status = machine.spool / "drop" / "u1001" / ".status"

@@ -423,6 +423,7 @@ def test_what_stands_in_the_place_of_a_directory_is_not_used(machine, spool, let
         os.mkfifo(DROP)
     else:
         DROP.write_text("")
+    given_to(DROP, ALICE)
     taken, warnings = adopt(spool)
     assert taken == []
     assert [text.startswith(f"cannot use {DROP}: ") for text in warnings] == [True]
@@ -438,6 +439,68 @@ def test_an_emptied_spare_directory_is_removed_a_full_one_is_not(machine, spool,
     (spare / "mine").unlink()
     adopt(spool)
     assert not spare.exists()
+
+
+def names() -> set[tuple[str, int]]:
+    """Return what stands in drop/, by the part of the name that is not random, with its owner."""
+    found = {path.name: path.stat(follow_symlinks=False) for path in DROP.parent.iterdir()}
+    return {(name.partition(".")[0], status.st_uid) for name, status in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "device", "socket"])
+def test_a_name_that_another_user_has_taken_is_given_back(spool, letter, kind):
+    other = DROP.with_name("u1002")
+    squat(kind, other)
+    given_to(other, ALICE)
+    assert pickup.waiting(spool)
+    taken, warnings = adopt(spool)
+    assert taken == [letter.name]
+    assert warnings[0] == f"uid 1001 had taken {other}, which is for uid 1002: given back"
+    assert names() == {("u1001", ALICE), ("u1002", BOB)}
+    assert (other.stat().st_gid, stat.S_IMODE(other.stat().st_mode)) == (BOB, 0o700)
+    assert not pickup.waiting(spool)
+
+
+def test_mail_in_a_directory_with_anothers_name_is_its_owners(spool, letter):
+    DROP.rename(DROP.with_name("u1002"))
+    assert adopt(spool)[0] == [letter.name]
+    assert names() == {("u1002", BOB)}
+
+
+def test_a_name_of_nobodys_is_cleared_and_no_directory_made(spool):
+    nobodys = DROP.with_name("u54321")
+    nobodys.mkdir()
+    given_to(nobodys, ALICE)
+    adopt(spool)
+    assert names() == set()
+
+
+def test_a_directory_that_its_user_has_got_meanwhile_stays(spool, monkeypatch):
+    DROP.mkdir()
+    given_to(DROP, BOB)
+    real = os.rename
+
+    def late(path: str, to: str) -> None:
+        if DROP.exists() and DROP.stat().st_uid == BOB:
+            DROP.rmdir()
+            DROP.mkdir()
+            given_to(DROP, ALICE)
+        real(path, to)
+
+    monkeypatch.setattr(pickup.os, "rename", late)
+    assert adopt(spool) == ([], [])
+    assert names() == {("u1001", ALICE)}
+
+
+def test_a_name_that_cannot_be_given_back_is_told(spool, monkeypatch):
+    DROP.mkdir()
+    given_to(DROP, BOB)
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(pickup.os, "rename", broken)
+    assert f"cannot give {DROP} back to uid 1001: Read-only file system" in adopt(spool)[1]
 
 
 # Floods

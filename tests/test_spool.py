@@ -647,11 +647,33 @@ def test_a_squatted_name_does_not_stop_the_mail(machine):
     assert [p.name for p in (machine.spool / "drop").iterdir()] == ["u1001"]
 
 
-def test_a_name_squatted_with_a_link_is_a_temporary_failure_and_leads_nowhere(machine):
-    (machine.spool / "drop" / "u1001").symlink_to("/home/bob")
-    done = machine.run("alice", "sendmail", "bob", stdin=b"")
-    assert done.returncode == 75
+@pytest.mark.parametrize("kind", ["link", "file", "closed directory"])
+def test_a_name_that_cannot_even_be_opened_does_not_stop_the_mail_either(machine, kind):
+    squatted = machine.spool / "drop" / "u1001"
+    if kind == "link":
+        squatted.symlink_to("/home/bob")
+    elif kind == "file":
+        squatted.write_text("")
+    else:
+        squatted.mkdir(mode=0o700)
+    os.chown(squatted, 1002, 1002, follow_symlinks=False)
+    machine.send("alice", b"Subject: mine\n\n", "carol")
     assert os.listdir("/home/bob") == []
+    machine.flush()
+    assert [m.values("Subject") for m in machine.mail("carol")] == [["mine"]]
+    assert squatted.stat(follow_symlinks=False).st_uid == 1001
+
+
+@pytest.mark.parametrize(
+    ("name", "uid"),
+    [
+        ("u0", 0),
+        ("u1001", 1001),
+        *((name, -1) for name in ("", "u", "u01", "u1001.0f", "v1", "u-1", "u٣", "u" + "9" * 5000)),
+    ],
+)
+def test_a_plain_name_in_drop_is_kept_for_the_user_of_that_number(name, uid):
+    assert spools.kept_for(name) == uid
 
 
 def test_where_both_names_are_taken_nothing_is_sent(tmp_path, monkeypatch):
