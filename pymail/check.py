@@ -1,6 +1,9 @@
 """What keeps mail from moving on this machine, or soon may, each with its remedy.
 
 Looks, and changes nothing.  What may not be looked at is passed over: root sees most.
+
+A remedy is pasted into root's shell: names in it are quoted, and where a user decides what a path
+leads to, it is done as that user.
 """
 
 import functools
@@ -24,6 +27,7 @@ from pymail import (
     schedule,
     secret,
     units,
+    waiting,
     world,
 )
 from pymail.config import Config
@@ -31,7 +35,7 @@ from pymail.errors import MailError, TempError
 from pymail.explain import end
 from pymail.identity import Identity, lookup
 from pymail.maps import Map
-from pymail.paths import INLET, home
+from pymail.paths import INLET, SYSTEM_CONFIG, home
 from pymail.route import Router
 from pymail.spool import NEVER, Spool, kept_for
 
@@ -93,8 +97,8 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     if _leaves(settings) and _is_private(settings.myorigin) and not settings.smtp_generic_maps:
         yield Fault(
             f"mail leaves as user@{settings.myorigin}, which others may refuse",
-            "name an address that they know: pymail config set smtp_generic_maps"
-            f""" '{{ "@{settings.myorigin}" = "you@provider.example" }}'""",
+            "name an address that they know: pymail config set smtp_generic_maps "
+            + shlex.quote(f'{{ "@{settings.myorigin}" = "you@provider.example" }}'),
         )
     if settings.mailbox_transport and settings.mailbox_command:
         yield Fault(
@@ -118,7 +122,7 @@ def of_settings(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
         if spool.system and user and not _exists(user):
             # Who gets root's mail is to read it.
             kind = "" if name == "root_user" else "--system "
-            remedy = f"adduser {kind}{user}, or pymail config set {name} LOGIN"
+            remedy = f"adduser {kind}{shlex.quote(user)}, or pymail config set {name} LOGIN"
             yield Fault(f"{name}: there is no user {user}", remedy, fatal=True)
     yield from _programs(settings)
 
@@ -139,15 +143,26 @@ def of_secrets(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     used = list(dict.fromkeys(secret.files(settings)))
     for file in filter(_is_open, used):
         words = f"{file} has a password, and others may read it, so it is not used"
-        yield Fault(words, f"chmod 600 {file}", fatal=True)
+        yield Fault(words, _kept_private(file), fatal=True)
     folder = os.path.dirname(config.machine(spool.path)["config"])
     for place in (folder, f"{folder}/conf.d"):
         for name in peek.names(place):
             status = peek.status(f"{place}/{name}")
             private = any(word in name.lower() for word in ("passw", "secret", "sasl", ".key"))
-            new = private and f"{place}/{name}" not in used
-            if new and status and status.st_mode & 0o077:
-                yield Fault(f"others may read {place}/{name}", f"chmod 600 {place}/{name}")
+            path = f"{place}/{name}"
+            if private and path not in used and status and status.st_mode & 0o077:
+                yield Fault(f"others may read {path}", f"chmod 600 {shlex.quote(path)}")
+
+
+def _kept_private(file: str) -> str:
+    """Return how the passwords in a file are kept from others.
+
+    That of the machine's settings is not to be hidden: users look into it for their mailbox.
+    """
+    if file == SYSTEM_CONFIG:
+        place = f"{os.path.dirname(file)}/conf.d/private.toml"
+        return f"put the tables with passwords into {place}, and chmod 600 {place}"
+    return f"chmod 600 {shlex.quote(file)}"
 
 
 def _is_open(file: str) -> bool:
@@ -166,7 +181,8 @@ def of_keys(settings: Config, _spool: Spool, _now: int) -> Iterator[Fault]:
             yield Fault(words, dkimkeys.EXTRA, fatal=True)
         for key in found:
             if dkimkeys.is_open(key):
-                yield Fault(f"others may read {key.path}", f"chmod 640 {key.path}", fatal=True)
+                remedy = f"chmod 640 {shlex.quote(key.path)}"
+                yield Fault(f"others may read {key.path}", remedy, fatal=True)
     except OSError:
         return  # not ours to see
 
@@ -191,7 +207,7 @@ def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
             yield Fault(words, "flush -v gives it back")
         elif status and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
             words = f"others may write to {place}, so mail in it is not taken"
-            yield Fault(words, f"chmod 700 {place}")
+            yield Fault(words, _as_user(status.st_uid, ["chmod", "700", place]))
     for name in peek.names(spool.queue):
         if name.endswith(".damaged"):
             place = f"{spool.queue}/{name}"
@@ -316,10 +332,8 @@ def of_accounts(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
         stray = [name for name in names if name not in accounts and not name.startswith(".")]
         for name in stray[:_MOST_RECORDS]:
             files = fetched.files(folder, name)
-            # As the user: the directory is theirs, and may lead elsewhere.
-            command = f"runuser -u {user.name} -- " if user.name else ""
             words = f"{files[0]} records what was fetched, but there is no such account"
-            yield Fault(words, f"{command}rm -f {shlex.join(files)}")
+            yield Fault(words, _as_user(user.uid, ["rm", "-f", *files]))
 
 
 def _fetching(settings: Config, spool: Spool) -> Iterator[tuple[Identity, set[str]]]:
@@ -338,7 +352,8 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     """Find mail that nobody moves: flush is not started, or complains."""
     if spool.system and not _is_ours(_SENDMAIL):
         words = f"{_SENDMAIL} is not pymail's, so what programs send goes elsewhere"
-        yield Fault(words, f"ln -sf {schedule.program('sendmail')} {_SENDMAIL}", fatal=True)
+        command = ["ln", "-sf", schedule.program("sendmail"), _SENDMAIL]
+        yield Fault(words, shlex.join(command), fatal=True)
     if spool.system and not schedule.serves_system():
         yield Fault("nothing starts flush", schedule.remedy_for_system(), fatal=True)
     if not spool.system and not schedule.serves_user():
@@ -352,11 +367,9 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     if said.startswith(complaint.HALTED) and status and now - status.st_mtime < _DAY:
         yield Fault(f"flush could not run: {said.strip()}", "correct it", fatal=True)
     late = [qid for qid, due in _entries(spool) if due != NEVER and due < now - LATE]
-    for place in peek.names(f"{spool.path}/drop"):
-        for name in peek.names(f"{spool.path}/drop/{place}"):
-            about = peek.status(f"{spool.path}/drop/{place}/{name}")
-            if about and not name.startswith(".") and about.st_mtime < now - LATE:
-                late.append(name)
+    for name in peek.names(f"{spool.path}/drop"):
+        dropped = waiting.dropped(f"{spool.path}/drop/{name}", waiting.ANYBODY)
+        late += [entry.qid for entry in dropped if entry.due < now - LATE]
     if late:
         words = f"flush has not run for {LATE // 60} minutes, messages due: {len(late)}"
         yield Fault(words, "see that cron or the timer runs, then: flush -v", fatal=True)
@@ -388,25 +401,24 @@ def _programs(settings: Config) -> Iterator[Fault]:
 
 def _directory(place: str, owner: int, mode: int, *, exact: bool) -> Iterator[Fault]:
     status = peek.status(place)
-    user = f"{_user(owner)}"
+    user = _user(owner)
     if status is None:
         if os.access(os.path.dirname(place), os.X_OK) and not os.path.lexists(place):
-            remedy = f"install -d -o {user} -m {mode:04o} {place}"
+            remedy = shlex.join(["install", "-d", "-o", user, "-m", f"{mode:04o}", place])
             yield Fault(f"{place} is not there", remedy, fatal=owner == 0)
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield Fault(
-            f"{place} is no directory", f"move it away, then install -d {place}", fatal=True
-        )
+        remedy = f"move it away, then install -d {shlex.quote(place)}"
+        yield Fault(f"{place} is no directory", remedy, fatal=True)
         return
     if status.st_uid != owner:
         words = f"{place} belongs to {_user(status.st_uid)}"
-        yield Fault(words, f"chown {user} {place}", fatal=True)
+        yield Fault(words, shlex.join(["chown", user, place]), fatal=True)
     have = stat.S_IMODE(status.st_mode)
     closed = mode == 0o755 and have & _SEARCHED_BY_ALL != _SEARCHED_BY_ALL
     if have != mode if exact else (have & 0o022 or closed):
         words = f"{place} has the mode {have:04o}"
-        yield Fault(words, f"chmod {mode:04o} {place}", fatal=True)
+        yield Fault(words, shlex.join(["chmod", f"{mode:04o}", place]), fatal=True)
 
 
 def _is_ours(program: str) -> bool:
@@ -428,6 +440,15 @@ def _known(ask: Callable[[], object]) -> bool:
 
 def _user(uid: int) -> str:
     return pwd.getpwuid(uid).pw_name if _known(lambda: pwd.getpwuid(uid)) else f"uid {uid}"
+
+
+def _as_user(uid: int, command: list[str]) -> str:
+    """Return a command for a path that a user can have lead elsewhere: that user's, not root's."""
+    if uid == os.geteuid():
+        return shlex.join(command)
+    if not _known(lambda: pwd.getpwuid(uid)):
+        return f"uid {uid} has to do: {shlex.join(command)}"
+    return shlex.join(["runuser", "-u", _user(uid), "--", *command])
 
 
 def _file_system(place: str) -> tuple[str, str]:

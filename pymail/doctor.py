@@ -4,6 +4,7 @@ First this machine (check.py), then the way out: the relay, with its login, as c
 for mail that goes directly, its deliverability.
 """
 
+import shlex
 from collections.abc import Iterator
 
 from pymail import check, config, deliverability, login, nexthop
@@ -48,6 +49,7 @@ def of_relay(hop: nexthop.NextHop, settings: Config) -> Finding:
             )
         login.attempt(hop, None, settings)
     except MailError as error:
-        remedy = f"pymail login {hop.host}" if "log in" in str(error) else "see relayhost"
+        command = f"pymail login {shlex.quote(hop.host)}"
+        remedy = command if "log in" in str(error) else "see relayhost"
         return Finding("relay", "error", str(error), remedy)
     return Finding("relay", "ok", f"{hop.shown} answers; there is no login for it")

@@ -190,7 +190,46 @@ def test_a_missing_directory_and_a_file_in_its_place_are_told(sound: Machine) ->
 def test_a_drop_directory_that_others_may_write_to_is_told(sound: Machine) -> None:
     sound.send("alice", LETTER, "bob")
     (SPOOL / "drop/u1001").chmod(0o777)
-    assert "chmod 700 /var/spool/pymail/drop/u1001" in findings(sound)[1]
+    (line,) = [line for line in findings(sound)[1].splitlines() if "may write" in line]
+    remedy = "runuser -u alice -- chmod 700 /var/spool/pymail/drop/u1001"
+    assert line.endswith(f"mail in it is not taken: {remedy}")
+    # Alice can have the name lead elsewhere before root does as he is told.
+    (SPOOL / "drop/u1001").rename(SPOOL / "drop/u1001.away")
+    secret = Path("/etc/secret")
+    secret.mkdir(mode=0o500)
+    (SPOOL / "drop/u1001").symlink_to(secret)
+    subprocess.run(["sh", "-c", remedy], check=False, capture_output=True)
+    assert secret.stat().st_mode & 0o777 == 0o500
+    secret.rmdir()
+    os.chown(SPOOL / "drop/u1001.away", 4321, -1)
+    assert "taken: uid 4321 has to do: chmod 700 /var" in findings(sound)[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["u1001;touch pwned;true", "$(touch pwned)", "a 'b", "\x1b]0;x\x07\n"]
+)
+def test_a_name_of_a_users_choice_runs_no_command_of_the_users(
+    sound: Machine, tmp_path: Path, name: str
+) -> None:
+    (SPOOL / "drop" / name).mkdir()
+    (SPOOL / "drop" / name).chmod(0o777)
+    (line,) = [line for line in findings(sound)[1].splitlines() if "may write" in line]
+    assert line.isprintable()
+    remedy = line.rpartition("mail in it is not taken: ")[2]
+    subprocess.run(["sh", "-c", remedy], check=False, capture_output=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    if name.isprintable():
+        assert (SPOOL / "drop" / name).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_with_a_space_is_quoted(box: Box) -> None:
+    spool = box.home / "my spool"
+    spool.mkdir(mode=0o777)
+    spool.chmod(0o777)
+    (box.home / "passw d").write_text("x")
+    out = box.run("pymail", "check", env={"PYMAIL_SPOOL": str(spool)}).stdout.decode()
+    assert f"chmod 0700 '{spool}'" in out
+    assert f"install -d -o {box.user} -m 0700 '{spool}/queue'" in out
 
 
 def test_a_drop_directory_that_another_user_has_taken_is_told(sound: Machine) -> None:
@@ -377,6 +416,24 @@ def test_mail_that_nobody_takes_is_told(sound: Machine) -> None:
     assert "messages due: 1" in findings(sound)[1]
     assert sound.run("root", "pymail", "queue", "hold", "ALL").returncode == 0
     assert "messages due" not in findings(sound)[1]
+
+
+def test_only_messages_of_their_owners_are_counted_as_late(sound: Machine) -> None:
+    """Whatever else lies in a drop directory, flush does not take, and has not been late."""
+    sound.send("alice", LETTER, "bob")
+    (letter,) = (SPOOL / "drop/u1001").iterdir()
+    place = letter.parent
+    ids = [f"{n:0>16}G9" for n in range(4)]
+    (place / "x").write_bytes(letter.read_bytes())
+    (place / ids[0]).write_text("garbage")
+    (place / ids[1]).mkdir()
+    (place / ids[2]).symlink_to(letter)
+    (place / ids[3][:-2]).write_bytes(letter.read_bytes())
+    letter.rename(place / ids[3][:-1])
+    for path in place.iterdir():
+        os.chown(path, 1001, 1001, follow_symlinks=False)
+        os.utime(path, (0, 0), follow_symlinks=False)
+    assert findings(sound)[0] == 0
 
 
 def test_what_flush_complained_of_is_told(sound: Machine) -> None:
