@@ -577,19 +577,20 @@ def tell_users(spool: Spool) -> None:
     for qid, due in spool.entries():
         queued.setdefault(uid_of(qid), []).append((qid, due))
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    for name in os.listdir(f"{spool.path}/drop"):
-        try:
-            fd = os.open(f"{spool.path}/drop/{name}", flags)
-        except OSError:
-            continue
-        try:
-            uid = os.fstat(fd).st_uid
-            if name == f"u{uid}":
-                _write_status(fd, uid, _told(spool, queued.get(uid, [])))
-        except OSError:
-            continue  # its owner plays tricks, or has just been here
-        finally:
-            os.close(fd)
+    with os.scandir(f"{spool.path}/drop") as names:
+        for each in names:
+            try:
+                fd = os.open(each.path, flags)
+            except OSError:
+                continue
+            try:
+                uid = os.fstat(fd).st_uid
+                if each.name == f"u{uid}":
+                    _write_status(fd, uid, _told(spool, queued.get(uid, [])))
+            except OSError:
+                continue  # its owner plays tricks, or has just been here
+            finally:
+                os.close(fd)
 
 
 def _told(spool: Spool, entries: list[tuple[str, int]]) -> bytes:

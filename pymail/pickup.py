@@ -19,7 +19,7 @@ import stat
 import time
 
 from pymail.errors import DataError
-from pymail.spool import FIXED, Spool, is_id, kept_for, read_at, uid_of, whole
+from pymail.spool import FIXED, Spool, is_id, kept_for, listed, read_at, uid_of, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +75,10 @@ def waiting(spool: Spool) -> bool:
     """Say whether anything lies in a drop directory, under a wrong name, or is half adopted."""
     if any(_squatted(spool)):
         return True
-    for name in _listdir(f"{spool.path}/drop"):
-        for file in _listdir(f"{spool.path}/drop/{name}"):
-            if is_id(file):
-                return True
-    return any(name[0] == "." and "," in name for name in _listdir(spool.queue))
+    for name in _names(f"{spool.path}/drop"):
+        if any(is_id(file) for file in _names(f"{spool.path}/drop/{name}")):
+            return True
+    return any(name[0] == "." and "," in name for name in _names(spool.queue))
 
 
 def adopt(spool: Spool, warn: "Warn", turn: float = TURN) -> list[str]:
@@ -94,12 +93,12 @@ def adopt(spool: Spool, warn: "Warn", turn: float = TURN) -> list[str]:
         _recover(spool, queue)
         _give_back(spool, warn)
         served = _Round(turn)
-        for each in _listdir(spool.queue):
+        for each in _names(spool.queue):
             qid = each.removesuffix(".damaged")
             if is_id(qid):
                 served.add(uid_of(qid))
         adopted: list[str] = []
-        for name in sorted(_listdir(f"{spool.path}/drop")):
+        for name in _names(f"{spool.path}/drop"):
             adopted += _directory(spool, queue, name, served, warn)
         return adopted
     finally:
@@ -108,20 +107,23 @@ def adopt(spool: Spool, warn: "Warn", turn: float = TURN) -> list[str]:
 
 def sweep(spool: Spool, now: int) -> None:
     """Delete what submissions that died long ago have left (where O_TMPFILE is missing)."""
-    places = [spool.queue]
-    if spool.system:
-        places += [f"{spool.path}/drop/{name}" for name in _listdir(f"{spool.path}/drop")]
-    for place in places:
-        try:
-            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            for name in os.listdir(fd):
-                if name[0] == "." and is_id(name[1:]):
-                    _sweep_one(fd, name, now)
-        finally:
-            os.close(fd)
+    _sweep(spool.queue, now)
+    for name in _names(f"{spool.path}/drop") if spool.system else ():
+        _sweep(f"{spool.path}/drop/{name}", now)
+
+
+def _sweep(place: str, now: int) -> None:
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        with os.scandir(fd) as found:
+            for each in found:
+                if each.name[0] == "." and is_id(each.name[1:]):
+                    _sweep_one(fd, each.name, now)
+    finally:
+        os.close(fd)
 
 
 def _sweep_one(directory: int, name: str, now: int) -> None:
@@ -133,20 +135,23 @@ def _sweep_one(directory: int, name: str, now: int) -> None:
         return  # its owner was faster
 
 
-def _listdir(path: str) -> list[str]:
+def _names(path: str) -> "Iterator[str]":
+    """Yield the names in a directory, one at a time: users can make millions of them."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return []
+        return
     try:
-        return os.listdir(fd)
+        with os.scandir(fd) as found:
+            for each in found:
+                yield each.name
     finally:
         os.close(fd)
 
 
 def _squatted(spool: Spool) -> "Iterator[tuple[str, os.stat_result]]":
     """Yield the names in drop/ that are kept for another user than has them."""
-    for name in _listdir(f"{spool.path}/drop"):
+    for name in _names(f"{spool.path}/drop"):
         uid = kept_for(name)
         if uid < 0:
             continue
@@ -204,7 +209,7 @@ def _directory(spool: Spool, queue: int, name: str, served: _Round, warn: "Warn"
             return []
         largest = max(_LARGEST, spool.size_limit() + _OVERHEAD)
         adopted = []
-        files = sorted(file for file in os.listdir(drop) if is_id(file))
+        files = listed(drop)
         for file in files:
             if served.is_full(uid):
                 warn(f"cannot take more mail of uid {uid}: {MOST_QUEUED} are queued")
@@ -387,7 +392,7 @@ def _data(fd: int, size: int) -> "Iterator[tuple[int, int]]":
 
 def _recover(spool: Spool, queue: int) -> None:
     """Finish adoptions that a killed flush has left half done."""
-    for name in _listdir(spool.queue):
+    for name in list(_names(spool.queue)):
         if name[0] != "." or "," not in name:
             continue
         directory, _, file = name[1:].partition(",")

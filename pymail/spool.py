@@ -76,6 +76,9 @@ MOST_RECIPIENTS = 100000
 ENVELOPE_LIMIT = 1 << 22
 """Bytes; a larger envelope is no message of ours but an attempt to fill our memory."""
 
+MOST_LISTED = 1 << 15
+"""Messages that are seen at once in a directory whose owner may have put any number there."""
+
 _CHUNK = 1 << 15
 LATER = "; try again later"
 _SEALED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
@@ -116,6 +119,19 @@ def kept_for(name: str) -> int:
     if name[:1] != "u" or not (digits.isascii() and digits.isdecimal() and len(digits) <= 10):
         return -1
     return int(digits) if name == f"u{int(digits)}" else -1
+
+
+def listed(directory: int) -> list[str]:
+    """Return the queue ids in a directory, sorted, at most MOST_LISTED; no other name is kept."""
+    found: list[str] = []
+    with os.scandir(directory) as names:
+        for each in names:
+            if is_id(each.name):
+                found.append(each.name)
+                if len(found) == MOST_LISTED:
+                    break
+    found.sort()
+    return found
 
 
 def _base62(number: int, width: int) -> str:

@@ -10,7 +10,7 @@ import stat
 import time
 
 from pymail.errors import DataError
-from pymail.spool import HELD, OPEN, Entry, Spool, is_id, read, uid_of, unpack
+from pymail.spool import HELD, OPEN, Entry, Spool, listed, read, uid_of, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def dropped(directory: str, uid: int) -> "Iterator[Entry]":
         return
     try:
         owner = os.fstat(fd).st_uid
-        for name in sorted(os.listdir(fd)):
+        for name in listed(fd):
             try:
                 if not _is_of(owner, name, fd):
                     continue
@@ -99,8 +99,8 @@ def _open(directory: str, uid: int) -> int:
 
 
 def _is_of(owner: int, name: str, directory: int) -> bool:
-    """Say whether a name in a drop directory is that of a message of its owner."""
-    if not (is_id(name) and uid_of(name) == owner):
+    """Say whether an id in a drop directory is that of a message of its owner."""
+    if uid_of(name) != owner:
         return False
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     return stat.S_ISREG(status.st_mode) and status.st_uid == owner

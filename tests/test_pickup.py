@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-from pymail import pickup
+from pymail import pickup, waiting
+from pymail import spool as spools
 from pymail.envelope import Envelope
 from pymail.spool import Spool, is_id, make_id, uid_of
 
@@ -531,7 +532,8 @@ def test_each_user_is_served_for_a_while_and_the_rest_is_for_the_next_time(machi
     for user in ("alice", "alice", "alice", "bob"):
         machine.send(user, b"", "carol")
     for users in ([ALICE, BOB], [ALICE], [ALICE], []):
-        assert [uid_of(qid) for qid in pickup.adopt(spool, pytest.fail, turn=0)] == users
+        taken = pickup.adopt(spool, pytest.fail, turn=0)
+        assert sorted(uid_of(qid) for qid in taken) == users
 
 
 def test_all_the_directories_of_a_user_have_one_turn(machine, spool, letter):
@@ -540,6 +542,20 @@ def test_all_the_directories_of_a_user_have_one_turn(machine, spool, letter):
     machine.send("alice", b"", "bob")
     assert len(pickup.adopt(spool, pytest.fail, turn=0)) == 1
     assert len(pickup.adopt(spool, pytest.fail, turn=0)) == 1
+
+
+def test_of_a_users_names_only_so_many_are_kept(machine, spool, letter, monkeypatch):
+    """And what is no message is never in the way of what is one."""
+    monkeypatch.setattr(spools, "MOST_LISTED", 2)
+    for number in range(300):
+        (DROP / f"{number:03}{'n' * 200}").write_text("")
+    machine.send("alice", b"", "bob")
+    machine.send("alice", b"", "bob")
+    assert pickup.waiting(spool)
+    for most in (2, 1, 0):
+        assert len(list(waiting.dropped(str(DROP), ALICE))) == most
+        assert len(pickup.adopt(spool, pytest.fail)) == most
+    assert not pickup.waiting(spool)
 
 
 # Recovery
