@@ -19,13 +19,13 @@ _DAY = 86400
 def said_today(path: str, text: str) -> bool:
     """Say whether this was said in the last day; remember that it is said now."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             if file.read() == text and time.time() - os.fstat(file.fileno()).st_mtime < _DAY:
                 return True
     except OSError:
-        pass  # the first complaint
+        pass  # the first complaint, or none that can be read
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
     except OSError:
         return False

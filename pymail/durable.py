@@ -19,11 +19,21 @@ def replace(file: str, text: str, mode: int) -> None:
             out.write(text)
             out.flush()
             os.fsync(fd)
-        os.rename(temporary, file)
+        put(temporary, file)
     except OSError:
         os.unlink(temporary)
         raise
     sync(folder)
+
+
+def put(temporary: str, file: str) -> None:
+    """Rename a file; a directory that has its name, and nobody asked for, goes out of the way."""
+    try:
+        os.rename(temporary, file)
+    except IsADirectoryError:
+        folder, name = os.path.split(file)
+        os.rename(file, f"{folder}/.{name.lstrip('.')}.{os.urandom(8).hex()}")
+        os.rename(temporary, file)
 
 
 def sync(folder: str) -> None:

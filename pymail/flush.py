@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pymail import agent, pickup, retry, world
+from pymail import agent, durable, pickup, retry, world
 from pymail.active import Active, set_aside, take
 from pymail.agent import Agent
 from pymail.config import Config
@@ -509,14 +509,16 @@ def _doubt_after_boot(spool: Spool) -> None:
     """Mark every recipient as in doubt when the machine was started anew.
 
     A mark is not synced before the delivery it announces; after a power cut it may be lost
-    while the letter is in the mailbox.
+    while the letter is in the mailbox.  A note of the boot that cannot be read is one of another.
     """
     boot = _boot()
     path = f"{spool.queue}/.boot"
     try:
-        with open(path, encoding="ascii") as file:
-            if file.read() == boot:
+        with open(path, encoding="ascii", errors="replace") as file:
+            if file.read(len(boot) + 1) == boot:
                 return
+    except IsADirectoryError:
+        pass
     except FileNotFoundError:
         # The first run ever: what nobody has tried to deliver is in no doubt.
         _replace(path, boot)
@@ -566,7 +568,7 @@ def _replace(path: str, text: str, mode: int = 0o600) -> None:
     finally:
         os.close(fd)
     try:
-        os.rename(f"{path}.new", path)
+        durable.put(f"{path}.new", path)
     except FileNotFoundError:
         return  # another flush was here at the same time, with the same text
 

@@ -234,7 +234,7 @@ class Folding:
                 return episode.loaded(file.read())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (IsADirectoryError, ValueError) as error:
             self._say(f"warning: {self._path}/{key}: {printable(str(error))}; begun anew")
             return None
 

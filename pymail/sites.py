@@ -12,6 +12,7 @@ import json
 import os
 from typing import NamedTuple
 
+from pymail import durable
 from pymail.outcome import Outcome
 from pymail.transport import Login
 
@@ -139,6 +140,6 @@ def _write(path: str, text: str) -> None:
     try:
         with open(temporary, "w", encoding="ascii") as file:
             file.write(text)
-        os.rename(temporary, path)
+        durable.put(temporary, path)
     except OSError:
         return  # no room to remember anything: the next run finds out by itself

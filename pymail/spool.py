@@ -412,9 +412,10 @@ class Spool:
         """Return message_size_limit in bytes as flush has published it, 0 for none."""
         try:
             with open(f"{self.path}/message_size_limit", encoding="ascii") as file:
-                return int(file.read(20))
+                limit = int(file.read(20))
         except (OSError, ValueError):
             return DEFAULT_SIZE_LIMIT
+        return limit if limit >= 0 else DEFAULT_SIZE_LIMIT
 
     def drop_directory(self, uid: int) -> str:
         """Return the name of the directory that a user's mail is dropped in."""

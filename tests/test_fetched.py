@@ -41,6 +41,13 @@ def test_what_was_recorded_is_there_the_next_time(folder):
     assert held(folder) == {"a", "b"}
 
 
+@pytest.mark.parametrize("name", ["isp", ".isp.lock"])
+def test_a_directory_in_the_place_of_a_record_is_trouble_and_no_accident(folder, name):
+    Path(folder, name).mkdir(parents=True)
+    with pytest.raises(TempError, match=r"cannot record in .*isp what was fetched: Is a directory"):
+        Fetched(folder, "isp", WHOSE)
+
+
 @given(data=st.binary(max_size=200))
 @example("²³ key\n1 good\n".encode())
 @example(b"9" * 5000 + b" key\n1 good\n")

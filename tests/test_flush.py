@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from harness import Box, argv, needs, needs_root, queued
+from machine import Machine
 
+from pymail import complaint
 from pymail import config as configuration
 from pymail import flush as flushing
 from pymail import shares
@@ -29,6 +31,7 @@ from pymail.spool import ATTEMPTED, HELD, NEVER, Attempt, Spool
 DAY = 86400
 LATER = 'default_transport = "retry:4.4.1 no route to host"\n'
 NOBODY = "nobody-of-that-name"
+LIMIT = "message_size_limit"
 ELSEWHERE = "joe@example.org"
 
 
@@ -1072,6 +1075,54 @@ def test_an_unknown_uptime_is_none(monkeypatch, text):
             flushing._uptime()
     else:
         assert flushing._uptime() == 0
+
+
+def hurt(note: Path, damage: bytes | str) -> None:
+    """Let a file have these bytes, or be a directory."""
+    if isinstance(damage, bytes):
+        note.unlink(missing_ok=True)
+        note.write_bytes(damage)
+    elif not note.is_dir():
+        note.unlink(missing_ok=True)
+        note.mkdir()
+        (note / "in it").write_text("")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[", b"-1", bytes(4096), "directory"])
+def test_no_damaged_note_of_ours_stops_a_run(machine: Machine, damage: bytes | str) -> None:
+    """Zeros are what a power cut leaves; the others come from people and disks."""
+    settings = "relayhost = '[127.0.0.1]:1'\nmessage_size_limit = 20000000\n"
+    machine.config(f"{settings}[cron]\nfold = true\n")
+    letter = b"Subject: Cron <alice@box> backup\nX-Cron-Env: <SHELL=/bin/sh>\n\ndisk full\n"
+    machine.send("alice", letter, "bob")
+    machine.send("alice", b"", ELSEWHERE)
+    machine.flush()
+    spool = machine.spool
+    notes = [spool / "queue" / name for name in (".boot", ".complaint", ".warned", ".sites")]
+    notes += [*(spool / "cron").iterdir(), spool / "drop/u1001/.status", spool / LIMIT]
+    for note in notes:
+        hurt(note, damage)
+    machine.send("alice", letter, "bob")
+    machine.send("alice", b"", "bob", "jim@example.org")
+    for _ in range(2):
+        assert machine.flush().stderr == b""
+    assert len(machine.mail("bob")) == 3  # the job is another one, as far as we know
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    assert (spool / "queue/.boot").read_text() == boot
+    assert (spool / LIMIT).read_text() == "20000000\n"
+    shown = machine.run("alice", "mailq")
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert machine.run("root", "pymail", "check").stderr == b""
+    machine.config("nonsense = 1\n")
+    hurt(spool / "queue/.complaint", damage)
+    done = machine.run("root", "flush", "-a")
+    assert (done.returncode, done.stderr.count(b"\n")) == (78, 1)
+
+
+def test_a_complaint_that_utf_8_cannot_have_is_remembered(tmp_path: Path) -> None:
+    """It may name a file whose name is in no encoding."""
+    note = str(tmp_path / "note")
+    assert [complaint.said_today(note, "cannot read \udcff") for _ in range(2)] == [False, True]
 
 
 def test_a_machine_without_a_boot_id_is_in_doubt_once(box, monkeypatch):
