@@ -51,6 +51,9 @@ _PRIVATE = frozenset(
 _SEARCHED_BY_ALL = 0o555
 
 _SENDMAIL = "/usr/sbin/sendmail"
+_APART = "put the tables with passwords into {0}, and chmod 600 {0}".format(
+    f"{os.path.dirname(SYSTEM_CONFIG)}/conf.d/private.toml"
+)
 
 
 class Fault(NamedTuple):
@@ -144,6 +147,10 @@ def of_secrets(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     for file in filter(_is_open, used):
         words = f"{file} has a password, and others may read it, so it is not used"
         yield Fault(words, _kept_private(file), fatal=True)
+    status = peek.status(SYSTEM_CONFIG) if spool.system else None
+    if status and not status.st_mode & stat.S_IROTH:
+        words = f"users cannot read {SYSTEM_CONFIG}, and so not find their mail"
+        yield Fault(words, f"{_APART}; then chmod 644 {SYSTEM_CONFIG}")
     folder = os.path.dirname(config.machine(spool.path)["config"])
     for place in (folder, f"{folder}/conf.d"):
         for name in peek.names(place):
@@ -160,8 +167,7 @@ def _kept_private(file: str) -> str:
     That of the machine's settings is not to be hidden: users look into it for their mailbox.
     """
     if file == SYSTEM_CONFIG:
-        place = f"{os.path.dirname(file)}/conf.d/private.toml"
-        return f"put the tables with passwords into {place}, and chmod 600 {place}"
+        return _APART
     return f"chmod 600 {shlex.quote(file)}"
 
 

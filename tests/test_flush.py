@@ -16,10 +16,9 @@ import pytest
 from harness import Box, argv, needs, needs_root, queued
 from machine import Machine
 
-from pymail import complaint
+from pymail import complaint, shares
 from pymail import config as configuration
 from pymail import flush as flushing
-from pymail import shares
 from pymail import spool as spools
 from pymail.active import Active, take
 from pymail.envelope import Envelope
