@@ -87,7 +87,7 @@ def _ours(config: Config, level: str) -> Iterator[str]:
         yield "smtp_sasl_auth_enable = yes"
     if config.source("smtp_tls_security_level") == "default":
         yield f"smtp_tls_security_level = {'secure' if config.smtp_sasl_password_maps else level}"
-    if config.source("smtp_tls_CAfile") == "default":
+    if config.source("smtp_tls_CApath") == "default" and not config.smtp_tls_CAfile:
         yield "smtp_tls_CApath = /etc/ssl/certs"
     if config.source("alias_maps") == "default":
         yield from _lines("alias_maps", config.alias_maps, "")

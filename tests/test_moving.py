@@ -935,6 +935,34 @@ def test_postfix_speaks_tls_from_the_first_byte_where_we_did(
     assert asked.stdout.split() == [wrapped, level]
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "file"),
+    [
+        ("", "/etc/ssl/certs", ""),
+        ("smtp_tls_CApath = '/etc/mycerts'\n", "/etc/mycerts", ""),
+        ("smtp_tls_CAfile = '/etc/my.pem'\n", "", "/etc/my.pem"),
+        (
+            "smtp_tls_CAfile = '/etc/my.pem'\nsmtp_tls_CApath = '/etc/mycerts'\n",
+            "/etc/mycerts",
+            "/etc/my.pem",
+        ),
+    ],
+)
+def test_postfix_trusts_whom_we_trust(box: Box, text: str, path: str, file: str) -> None:
+    needs("postconf")
+    box.config(text)
+    folder = box.home / "postfix"
+    assert box.run("pymail", "export", "postfix", str(folder)).returncode == 0
+    (folder / "master.cf").touch()
+    asked = subprocess.run(
+        ["postconf", "-c", folder, "-h", "smtp_tls_CApath", "smtp_tls_CAfile"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert (asked.stdout.split("\n")[:2], asked.stderr) == ([path, file], "")
+
+
 OF_TRANSPORT = r"smtp_destination_(concurrency_limit|recipient_limit|rate_delay)"
 """Which postconf lists under their general names."""
 
