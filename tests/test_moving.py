@@ -935,6 +935,57 @@ def test_postfix_speaks_tls_from_the_first_byte_where_we_did(
     assert asked.stdout.split() == [wrapped, level]
 
 
+def test_what_postfix_does_not_have_is_told(box: Box) -> None:
+    needs("postconf")
+    (box.home / "ways").write_text("c.example hold:\n")
+    (box.home / "patterns").write_text("# hold:\n/^x/ smtp:[hold]\n/^a@/ hold:for a look\n")
+    (box.home / "aliases").write_text(
+        "plain: joe\nnobody: :blackhole:\nold: joe,\n :fail: 5.1.1 gone\nodd: x@@y\n"
+    )
+    (box.config_file.parent / "dkim").mkdir(parents=True)
+    box.config(
+        "relayhost = '[smtp.isp.example]:587'\nmailbox_transport = 'hold'\n"
+        f"default_transport = 'hold:later'\nalias_maps = '{box.home}/aliases'\n"
+        "filter = 'spamc'\n"
+        f"transport_maps = ['{box.home}/ways', 'regexp:{box.home}/patterns']\n"
+        "[smtp_sasl_password_maps]\n'[smtp.isp.example]:587' = 'me'\n"
+        "[cron]\nfold = true\nquiet = '22:00-07:00'\n"
+        "[fetch.isp]\nserver = 'imap.isp.example'\nuser = 'me'\n"
+        "[fetch.work]\nserver = 'imap.work.example'\nuser = 'me'\n"
+    )
+    box.config_file.chmod(0o600)
+    folder = box.home / "postfix"
+    done = box.run("pymail", "export", "postfix", str(folder))
+    assert (done.returncode, done.stderr) == (0, b"")
+    told = done.stdout.decode()
+    parts = (
+        f"{box.home}/aliases, line 2: nobody: :blackhole: is none of Postfix: the member /dev/null",
+        f"{box.home}/aliases, line 3: old: :fail: is none of Postfix: a line with error: in",
+        f"{box.home}/patterns, line 3: hold: Postfix has no such transport; write retry: there",
+        "[fetch.isp]: fetchmail or getmail fetches mail",
+        "[fetch.work]: fetchmail or getmail fetches mail",
+        "cron_fold: every letter from cron goes out",
+        "cron_quiet: letters from cron come at any time",
+        "default_transport = hold:later: Postfix has no such transport; with retry: mail waits",
+        "dkim_directory: a milter such as opendkim signs",
+        "filter: call it in mailbox_command, or in a content_filter",
+        "mailbox_transport = hold: Postfix has no such transport",
+        "smtp_sasl_password_maps: [smtp.isp.example]:587: the password of me is not written there",
+        "transport_maps: c.example = hold:: Postfix has no such transport",
+    )
+    for part in parts:
+        assert f"not carried over: {part}" in told
+    assert told.count("\n") == len(parts)
+    asked = subprocess.run(
+        ["postconf", "-c", folder, "-h", "default_transport", "mailbox_transport"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert asked.stdout.splitlines() == ["retry:later", "retry:held by the transport"]
+    assert (folder / "transport_maps").read_text() == "c.example retry:held by the transport\n"
+
+
 @pytest.mark.parametrize(
     ("text", "path", "file"),
     [
