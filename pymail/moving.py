@@ -9,10 +9,18 @@ from typing import NamedTuple
 import tomli_w
 
 from pymail import account, config, durable, login, overlay, paths
-from pymail.errors import ConfigError, InputError, TempError, UsageError, printable
+from pymail.errors import (
+    ConfigError,
+    DataError,
+    InputError,
+    TempError,
+    UsageError,
+    printable,
+)
 from pymail.importer import (
     Imported,
     Machine,
+    MistakeError,
     dma,
     esmtp,
     fetchmail,
@@ -134,7 +142,23 @@ def _found(kind: str, file: str) -> tuple[Imported, str, str]:
     if text is None:
         raise InputError(f"cannot read {printable(file)}: {_why(file)}")
     machine = Machine(read, config.here(spool).myorigin, users)
-    return program.read(text, machine), file, spool
+    return _understood(program, text, machine, file), file, spool
+
+
+def _understood(program: _Kind, text: str, machine: Machine, file: str) -> Imported:
+    """Return what the text of a file has for us.  DataError where that is nothing."""
+    where = f"cannot import {printable(file)}"
+    if not text.strip() or "\0" in text:
+        raise DataError(f"{where}: it is {'not a text' if text.strip() else 'empty'}")
+    try:
+        found = program.read(text, machine)
+    except MistakeError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise DataError(f"{where}{line}: {printable(str(error))}") from None
+    if not (found.settings or found.accounts or found.logins or found.aliases):
+        why = "; ".join(("nothing in it can be carried over", *found.lost))
+        raise DataError(f"{where}: {printable(why)}")
+    return found
 
 
 def _first(files: tuple[str, ...]) -> str:

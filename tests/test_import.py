@@ -12,8 +12,7 @@ from harness import Box, needs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymail.errors import DataError
-from pymail.importer import Machine, fetchmail, getmail
+from pymail.importer import Machine, MistakeError, fetchmail, getmail
 
 NOWHERE = Machine(lambda _: None, "box.example")
 
@@ -128,6 +127,33 @@ def test_fetchmail_reads_the_same_in_it(tmp_path: Path):
         assert (account.get("after_fetch") != "delete") == bool(user["keep"])
         assert account.get("folders", []) == user["mailboxes"]
         assert account.get("size_limit", 0) == user["limit"]
+
+
+SET = """
+set logfile=/var/log/fm.log
+set idfile = poll set pidfile= "/run/fm.pid"
+set postmaster me set syslog
+set no bouncemail set invisible
+SET DAEMON 300
+poll x proto imap user u pass p
+"""
+
+
+def test_global_options_are_told_however_they_are_written(tmp_path: Path):
+    found = fetchmail.read(SET, NOWHERE)
+    assert list(found.accounts) == ["x"]
+    assert [line for line in found.lost if line.lower().startswith("set")] == [
+        "set logfile = /var/log/fm.log",
+        "set idfile = poll",
+        "set pidfile = /run/fm.pid",
+        "set postmaster me",
+        "set syslog",
+        "set no bouncemail",
+        "set invisible",
+        "set DAEMON 300: run pymail fetch from cron or a timer",
+    ]
+    needs("fetchmail")
+    assert [server["pollname"] for server in dumped(tmp_path, SET.lower())] == ["x"]
 
 
 ODD = r"""
@@ -268,19 +294,33 @@ def test_a_getmailrc_becomes_an_account(box: Box):
 @pytest.mark.parametrize(
     ("kind", "text", "words"),
     [
-        ("fetchmailrc", "poll x user 'y", "a quote in line 1 has no end"),
-        ("fetchmailrc", "hello", "hello is no word of fetchmailrc"),
-        ("fetchmailrc", "poll x pass", "pass has no value"),
-        ("getmailrc", "hello", "no section headers"),
-        ("getmailrc", "[options]\n", "there is no [retriever]"),
-        ("getmailrc", "[retriever]\ntype = X\n", "unknown type of retriever: X"),
+        ("fetchmailrc", "poll x user 'y", ", line 1: a quote has no end"),
+        ("fetchmailrc", "# x\n\nhello", ", line 3: hello is no word of fetchmailrc"),
+        ("fetchmailrc", "poll x\n keep what", ", line 2: what is no word of fetchmailrc"),
+        ("fetchmailrc", "poll x\n pass", ", line 2: pass has no value"),
+        ("fetchmailrc", "\npoll", ", line 2: poll names no server"),
+        ("fetchmailrc", "set syslog", ": nothing in it can be carried over; set syslog"),
+        ("fetchmailrc", "", ": it is empty"),
+        ("fetchmailrc", "# all out\n", ": nothing in it can be carried over"),
+        ("getmailrc", "# x\nhello", ", line 2: it stands before the first [section]"),
+        ("getmailrc", "[retriever]\nhello\n", ", line 2: neither [section] nor name = value"),
+        ("getmailrc", "[a]\n[b]\n[a]\n", ", line 3: [a] is there already"),
+        ("getmailrc", "[a]\nx = 1\nX = 2\n", ", line 3: x is there already"),
+        ("getmailrc", "[options]\n", ": there is no [retriever]"),
+        ("getmailrc", "[retriever]\ntype = X\n", ", line 2: unknown type of retriever: X"),
+        ("getmailrc", "\0" * 9, ": it is not a text"),
+        (
+            "getmailrc",
+            "[retriever]\ntype = SimpleIMAPRetriever\nserver = x\n\nMailboxes: (1\n",
+            ", line 5: (1 is no tuple",
+        ),
         (
             "getmailrc",
             (
                 "[retriever]\ntype = SimpleIMAPRetriever\nserver = x\n"
                 "[filter-1]\ntype = Filter_external\nexitcodes_keep = ('many',)\n"
             ),
-            "('many',) are no exit statuses",
+            ", line 6: ('many',) are no exit statuses",
         ),
     ],
 )
@@ -288,7 +328,7 @@ def test_what_is_no_such_file_is_told(box: Box, kind: str, text: str, words: str
     (box.home / "rc").write_text(text)
     done = box.run("pymail", "import", kind, str(box.home / "rc"))
     assert done.returncode == 65
-    assert words in done.stderr.decode()
+    assert done.stderr.decode() == f"pymail: cannot import {box.home}/rc{words}\n"
 
 
 WORDS = sorted({"poll", "user", "is", "set", "no", "=", "'", '"', "x", "1", "\n", "#", "defaults"})
@@ -302,6 +342,6 @@ def test_any_text_is_read_or_refused(text: str):
     for read in (fetchmail.read, getmail.read):
         try:
             found = read(text, NOWHERE)
-        except DataError:
+        except MistakeError:
             continue
         assert all(isinstance(name, str) for name in found.accounts)

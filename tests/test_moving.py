@@ -15,8 +15,7 @@ from relays import relay
 
 from pymail import export
 from pymail.config import SETTINGS
-from pymail.errors import DataError
-from pymail.importer import Machine, dma, esmtp, msmtp, nullmailer, postfix, ssmtp
+from pymail.importer import Machine, MistakeError, dma, esmtp, msmtp, nullmailer, postfix, ssmtp
 from pymail.importer.postconf import SERVER, reason
 
 HOME = """\
@@ -770,11 +769,15 @@ def test_esmtp_moves_with_its_identities() -> None:
 
 
 def test_what_cannot_be_taken_over_is_told_in_one_line(box: Box) -> None:
+    (box.home / "other").write_text("some words\n")
     for args, status, words in (
         (("exim", "/x"), 64, "cannot import exim: it is none of postfix, msmtp"),
         (("postfix", "/nowhere/main.cf"), 66, "cannot read /nowhere/main.cf: No such file"),
         (("esmtp",), 66, "cannot find ~/.esmtprc or /etc/esmtprc: name the file"),
         (("postfix", str(box.home)), 66, "not a file"),
+        (("dma", "/dev/null"), 65, "cannot import /dev/null: it is empty"),
+        (("ssmtp", "/bin/true"), 65, "cannot import /bin/true: it is not a text"),
+        (("msmtp", str(box.home / "other")), 65, "carried over; there is no account with a host"),
     ):
         done = box.run("pymail", "import", *args)
         assert done.returncode == status
@@ -834,7 +837,7 @@ def test_any_text_is_taken_over_or_refused(text: str) -> None:
     for each in (postfix, msmtp, ssmtp, dma, nullmailer, esmtp):
         try:
             found = each.read(text, machine)
-        except DataError:
+        except MistakeError:
             continue
         assert set(found.settings) <= set(SETTINGS)
 

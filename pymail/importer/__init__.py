@@ -2,9 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-__all__ = ["Imported", "Machine", "named"]
+__all__ = ["Imported", "Machine", "MistakeError", "Word", "named"]
+
+
+class MistakeError(Exception):
+    """A configuration cannot be understood; `line` is where, 0 where that is in no one line."""
+
+    def __init__(self, words: str, line: int = 0) -> None:
+        """Take what is wrong, without the name of the file."""
+        super().__init__(words)
+        self.line = line
+
+
+class Word(str):
+    """A text of a configuration, and the line in which it begins."""
+
+    __slots__ = ("line",)
+    line: int
+
+    def __new__(cls, text: str, line: int) -> Self:
+        """Take the text and its line."""
+        word = super().__new__(cls, text)
+        word.line = line
+        return word
 
 
 class Machine(NamedTuple):

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from pymail.errors import DataError
-from pymail.importer import Imported, Machine, named
+from pymail.importer import Imported, Machine, MistakeError, Word, named
 
 
 def _words(text: str) -> frozenset[str]:
@@ -51,7 +50,7 @@ Lose = Callable[[str], None]
 
 
 def read(text: str, _machine: Machine) -> Imported:
-    """Return the accounts of a file.  DataError where it is none of fetchmail's."""
+    """Return the accounts of a file.  MistakeError where it is none of fetchmail's."""
     tokens = list(_tokens(text))
     result = Imported()
     defaults: Options = {}
@@ -63,36 +62,36 @@ def read(text: str, _machine: Machine) -> Imported:
         elif word in _ENTRY:
             at = _entry(tokens, at, defaults, result)
         else:
-            raise DataError(f"cannot import: {tokens[at]} is no word of fetchmailrc")
+            raise _unknown(tokens[at])
     return result
 
 
-def _setting(tokens: Sequence[str], at: int, result: Imported) -> int:
-    words: list[str] = []
-    at += 1
-    while at < len(tokens) and (not words or tokens[at].lower() not in {*_ENTRY, "set"}):
-        if len(words) == 1 and words[0] not in ("daemon", "no"):
-            words.append(tokens[at])
-            at += 1
-            break
-        words.append(tokens[at])
-        at += 1
-    if words[:1] == ["daemon"]:
-        result.lost.append(
-            f"set daemon {' '.join(words[1:])}: run pymail fetch from cron or a timer"
-        )
-    else:
-        result.lost.append(f"set {' '.join(words)}")
-    return at
+def _unknown(word: Word) -> MistakeError:
+    return MistakeError(f"{word} is no word of fetchmailrc", word.line)
 
 
-def _entry(tokens: Sequence[str], at: int, defaults: Options, result: Imported) -> int:
+def _setting(tokens: Sequence[Word], at: int, result: Imported) -> int:
+    """Pass over one global option, NAME, no NAME, NAME VALUE or NAME = VALUE."""
+    begin = at + 1
+    no = [word.lower() for word in tokens[begin : begin + 1]] == ["no"]
+    end = begin + no + 1
+    if tokens[end : end + 1] == ["="]:  # what stands behind it is no keyword, whatever it is
+        end += 2
+    elif not no and end < len(tokens) and tokens[end].lower() not in {*_ENTRY, "set"}:
+        end += 1
+    words = f"set {' '.join(tokens[begin:end])}"
+    daemon = words.lower().startswith("set daemon")
+    result.lost.append(f"{words}: run pymail fetch from cron or a timer" if daemon else words)
+    return end
+
+
+def _entry(tokens: Sequence[Word], at: int, defaults: Options, result: Imported) -> int:
     kind = tokens[at].lower()
     at += 1
     name = ""
     if kind != "defaults":
         if at == len(tokens):
-            raise DataError(f"cannot import: {kind} names no server")
+            raise MistakeError(f"{kind} names no server", tokens[-1].line)
         name = tokens[at]
         at += 1
     server: Options = dict(defaults)
@@ -116,7 +115,7 @@ def _entry(tokens: Sequence[str], at: int, defaults: Options, result: Imported) 
     return at
 
 
-def _option(tokens: Sequence[str], at: int, options: Options) -> int:
+def _option(tokens: Sequence[Word], at: int, options: Options) -> int:
     """Take one option; return where the next is."""
     word = tokens[at].lower()
     at += 1
@@ -142,17 +141,17 @@ def _option(tokens: Sequence[str], at: int, options: Options) -> int:
             at += 1
         options[word] = values
     elif word != "here":
-        raise DataError(f"cannot import: {word} is no word of fetchmailrc")
+        raise _unknown(tokens[at - 1])
     return at
 
 
-def _value(tokens: Sequence[str], at: int, word: str, options: Options) -> int:
+def _value(tokens: Sequence[Word], at: int, word: str, options: Options) -> int:
     """Take the value of an option; return where the next is."""
     if word == "envelope" and tokens[at : at + 1] and tokens[at].isdecimal():
         options["envelope skip"] = tokens[at]  # so many fields are passed over
         at += 1
     if at == len(tokens):
-        raise DataError(f"cannot import: {word} has no value")
+        raise MistakeError(f"{word} has no value", tokens[-1].line)
     options[word] = tokens[at]
     return at + 1
 
@@ -267,29 +266,31 @@ def _destination(account: dict[str, object], options: Options, lose: Lose) -> No
         account["to"] = local[0]
 
 
-def _tokens(text: str) -> Iterator[str]:
+def _tokens(text: str) -> Iterator[Word]:
     """Yield the words; as in fetchmail's scanner, the longest thing that can stand there is one."""
     at = 0
+    line = 1
     while True:
         between = _BETWEEN.match(text, at)
-        at = between.end() if between else at
+        begin = between.end() if between else at
+        line += text.count("\n", at, begin)
+        at = begin
         if at == len(text):
             return
         if text[at] == "=":
             at += 1
-            yield "="
+            yield Word("=", line)
             continue
         string, plain = _STRING.match(text, at), _PLAIN.match(text, at)
         whole = string[0] if string else ""
         word = plain[0] if plain else ""
         if text[at] in "\"'" and len(word) > len(whole) and not word.endswith(text[at]):
-            line = text.count("\n", 0, at) + 1
-            raise DataError(f"cannot import: a quote in line {line} has no end")
+            raise MistakeError("a quote has no end", line)
         at += max(len(whole), len(word))
         if len(whole) >= len(word):
-            yield _unescaped(whole[1:-1])
+            yield Word(_unescaped(whole[1:-1]), line)
         elif word.lower() not in _NOISE:
-            yield _unescaped(word)
+            yield Word(_unescaped(word), line)
 
 
 def _unescaped(text: str) -> str:

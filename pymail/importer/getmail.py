@@ -5,8 +5,7 @@ import configparser
 import re
 import shlex
 
-from pymail.errors import DataError
-from pymail.importer import Imported, Machine, named
+from pymail.importer import Imported, Machine, MistakeError, Word, named
 
 _TYPES = {
     "SimplePOP3Retriever": ("pop3", False),
@@ -22,6 +21,7 @@ _TYPES = {
     "MultidropIMAPSSLRetriever": ("imap", True),
 }
 _PLACES = {"sender": '"$SENDER"', "recipient": "%T", "local": "%T"}
+_NOTHING = Word("", 0)
 _SAME = {
     "options": {"verbose", "read_all", "delivered_to", "received", "message_log_syslog"},
     "retriever": {"type", "server", "port", "username", "timeout", "use_peek"},
@@ -30,22 +30,47 @@ _SAME = {
 
 
 def read(text: str, _machine: Machine) -> Imported:
-    """Return the account of a file.  DataError where it is none of getmail's."""
+    """Return the account of a file.  MistakeError where it is none of getmail's."""
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
-    except configparser.Error as error:
-        raise DataError(f"cannot import: {' '.join(str(error).split())}") from None
+    except configparser.MissingSectionHeaderError as error:
+        raise MistakeError("it stands before the first [section]", error.lineno) from None
+    except configparser.ParsingError as error:
+        raise MistakeError("neither [section] nor name = value", error.errors[0][0]) from None
+    except configparser.DuplicateSectionError as error:
+        raise MistakeError(f"[{error.section}] is there already", error.lineno or 0) from None
+    except configparser.DuplicateOptionError as error:
+        raise MistakeError(f"{error.option} is there already", error.lineno or 0) from None
     if not parser.has_section("retriever"):
-        raise DataError("cannot import: there is no [retriever]")
-    return _Reader(parser).result
+        raise MistakeError("there is no [retriever]")
+    return _Reader(parser, _lines(text)).result
+
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """Return the line of each value by section and name."""
+    found: dict[tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if heading := re.match(r"\[([^]]+)\]", line):
+            section = heading[1]
+        elif name := re.match(r"([^\s=:#;][^=:]*?)\s*[=:]", line):
+            found[section, name[1].lower()] = number
+    return found
 
 
 class _Reader:
-    def __init__(self, parser: configparser.RawConfigParser) -> None:
+    def __init__(
+        self, parser: configparser.RawConfigParser, lines: dict[tuple[str, str], int]
+    ) -> None:
         self.result = Imported()
-        self._parser = parser
-        self._rest = {name: dict(parser.items(name)) for name in parser.sections()}
+        self._rest = {
+            section: {
+                name: Word(value, lines.get((section, name), 0))
+                for name, value in parser.items(section)
+            }
+            for section in parser.sections()
+        }
         retriever = self._rest["retriever"]
         server = retriever.get("server", "")
         self._name = named({}, server)
@@ -66,10 +91,10 @@ class _Reader:
     def _lose(self, words: str) -> None:
         self.result.lost.append(f"[fetch.{self._name}]: {words}")
 
-    def _retrieve(self, given: dict[str, str]) -> None:
-        kind = given.get("type", "")
+    def _retrieve(self, given: dict[str, Word]) -> None:
+        kind = given.get("type", _NOTHING)
         if kind not in _TYPES:
-            raise DataError(f"cannot import: unknown type of retriever: {kind}")
+            raise MistakeError(f"unknown type of retriever: {kind}", kind.line)
         protocol, wrapped = _TYPES[kind]
         self._account |= {"protocol": protocol, "user": given.get("username", "")}
         if port := given.get("port", ""):
@@ -89,7 +114,7 @@ class _Reader:
         if folder := given.pop("move_on_delete", ""):
             self._account["after_fetch"] = f"move {folder}"
 
-    def _tell_apart(self, kind: str, given: dict[str, str]) -> None:
+    def _tell_apart(self, kind: str, given: dict[str, Word]) -> None:
         """Take over what says who a message is for."""
         if header := given.pop("envelope_recipient", ""):
             self._account["envelope_header"] = header.partition(":")[0]
@@ -97,7 +122,7 @@ class _Reader:
         elif kind.startswith("Multidrop"):
             self._lose(f"{kind}: set envelope_header and domains, or one user gets all mail")
 
-    def _folders(self, given: dict[str, str]) -> None:
+    def _folders(self, given: dict[str, Word]) -> None:
         text = given["mailboxes"].strip()
         if re.fullmatch(r"\w+", text):
             self._lose(f"mailboxes = {text}: name them in folders")
@@ -105,7 +130,7 @@ class _Reader:
         else:
             self._account["folders"] = list(_tuple(given.pop("mailboxes")))
 
-    def _options(self, given: dict[str, str]) -> None:
+    def _options(self, given: dict[str, Word]) -> None:
         if given.pop("delete", "false").lower() in ("true", "1", "yes"):
             self._account.setdefault("after_fetch", "delete")
         else:
@@ -115,14 +140,14 @@ class _Reader:
         if (size := given.pop("max_message_size", "0")) != "0" and size.isdecimal():
             self._account["size_limit"] = int(size)
 
-    def _filter(self, given: dict[str, str]) -> None:
+    def _filter(self, given: dict[str, Word]) -> None:
         if given.get("type") != "Filter_external" or "filter" in self._account:
             return
         del given["type"]
         command = self._filled(_command(given), "filter", {})
         if {"exitcodes_keep", "exitcodes_drop"} & set(given):
-            drop = _statuses(given.pop("exitcodes_drop", "(99, 100)"))
-            keep = _statuses(given.pop("exitcodes_keep", "(0,)"))
+            drop = _statuses(given.pop("exitcodes_drop", Word("(99, 100)", 0)))
+            keep = _statuses(given.pop("exitcodes_keep", Word("(0,)", 0)))
             cases = f"{drop}) exit 99;; {keep}) exit 0;; *) exit 70;;"
             command += f"; case $? in {cases} esac"
         else:
@@ -140,7 +165,7 @@ class _Reader:
 
         return re.sub(r"'?%\((\w+)\)'?", value, command)
 
-    def _deliver(self, given: dict[str, str]) -> None:
+    def _deliver(self, given: dict[str, Word]) -> None:
         kind, path = given.get("type", ""), given.get("path", "")
         if kind == "Maildir" and path:
             self._account["maildir"] = path.rstrip("/")
@@ -152,25 +177,25 @@ class _Reader:
         given.pop("path", "")
 
 
-def _command(given: dict[str, str]) -> str:
+def _command(given: dict[str, Word]) -> str:
     """Take path and arguments as a command line."""
-    words = [given.pop("path", ""), *_tuple(given.pop("arguments", "()"))]
+    words = [given.pop("path", ""), *_tuple(given.pop("arguments", Word("()", 0)))]
     return shlex.join(word for word in words if word)
 
 
-def _statuses(text: str) -> str:
+def _statuses(text: Word) -> str:
     """Return exit statuses as a pattern of the shell's case."""
     try:
         numbers = [int(each) for each in _tuple(text)]
     except ValueError:
-        raise DataError(f"cannot import: {text} are no exit statuses") from None
+        raise MistakeError(f"{text} are no exit statuses", text.line) from None
     return "|".join(str(each) for each in numbers if 0 <= each <= 255) or "none"
 
 
-def _tuple(text: str) -> tuple[str, ...]:
+def _tuple(text: Word) -> tuple[str, ...]:
     """Return the texts of a tuple as Python writes it."""
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise DataError(f"cannot import: {text.strip()} is no tuple") from None
+        raise MistakeError(f"{text.strip()} is no tuple", text.line) from None
     return tuple(map(str, value)) if isinstance(value, tuple | list) else (str(value),)
