@@ -708,11 +708,43 @@ def test_nullmailer_moves_with_all_its_files(box: Box) -> None:
         "[spare.example]:465: smtp_tls_security_level = encrypt: one value holds for all relays",
         "x509certfile: pymail has no such setting",
         "idhost x: Message-ID has the name of this machine",
+        "remotes, line 4: q.example qmqp: only SMTP is spoken",
     ):
         assert part in told
-    assert nullmailer.read("q.example qmqp 'open\n", NOWHERE).lost == [
-        "remotes has no host that speaks SMTP"
+    assert nullmailer.read("\nq.example qmqp 'open\nx pass=26\n", NOWHERE).lost == [
+        "remotes, line 2: q.example qmqp: only SMTP is spoken",
+        "remotes, line 3: x pass: only SMTP is spoken",
+        "remotes has no host that speaks SMTP",
     ]
+
+
+ONE = "[a] has secure, one value holds for all relays"
+
+
+@pytest.mark.parametrize(
+    ("remotes", "level", "lost"),
+    [
+        ("a smtp starttls user=me pass=p\nb\n", None, []),
+        ("b smtp\na smtp starttls user=me pass=p\n", None, []),
+        ("a smtp starttls user=me pass=p\nb smtp starttls user=me pass=p\n", "secure", []),
+        (
+            "a smtp starttls\nb\n",
+            "secure",
+            [f"[b]: no smtp_tls_security_level: {ONE}"],
+        ),
+        (
+            "a smtp starttls user=me pass=p\nb smtp starttls\nc\n",
+            "secure",
+            [f"[c]: no smtp_tls_security_level: {ONE}"],
+        ),
+    ],
+)
+def test_a_relay_of_nullmailer_without_tls_needs_none_beside_one_that_has_it(
+    remotes: str, level: str | None, lost: list[str]
+) -> None:
+    found = nullmailer.read(remotes, NOWHERE)
+    assert (found.settings.get("smtp_tls_security_level"), found.lost) == (level, lost)
+    assert "without TLS" not in "".join(found.notes)
 
 
 ESMTP = """\

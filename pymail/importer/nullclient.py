@@ -1,6 +1,7 @@
 """What programs have in common that send everything to one relay.  Pure."""
 
 import shlex
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pymail.importer import Imported
@@ -56,21 +57,36 @@ class Relay(NamedTuple):
 
 def relay(result: Imported, relays: list[Relay]) -> None:
     """Let mail for elsewhere go to the first of the relays that can be reached."""
-    if not relays:
-        return
-    result.settings["relayhost"] = [each.hop for each in relays]
-    result.settings.update(relays[0].manners)
-    for each in relays:
-        if each.user:
-            result.logins[each.hop] = each.login
-        for name, value in each.manners.items():
-            if relays[0].manners.get(name) != value:
-                result.lost.append(f"{each.hop}: {name} = {value}: one value holds for all relays")
     if any(each.user and each.level in ("", "may") for each in relays):
         result.notes.append(
             "the login goes over verified TLS only; a relay without TLS needs"
             ' smtp_tls_security_level = "none" and smtp_sasl_security_options = "noanonymous"'
         )
+    if len({each.level for each in relays}) > 1 and all(_is_usual(each) for each in relays):
+        relays = [each._replace(level="") for each in relays]
+    if relays:
+        result.settings["relayhost"] = [each.hop for each in relays]
+        result.settings.update(relays[0].manners)
+    for each in relays:
+        if each.user:
+            result.logins[each.hop] = each.login
+        result.lost.extend(_differing(relays[0], each))
+
+
+def _differing(first: Relay, other: Relay) -> Iterator[str]:
+    """Yield how another relay would be spoken to otherwise than the first."""
+    ours, theirs = first.manners, other.manners
+    for name, value in theirs.items():
+        if ours.get(name) != value:
+            yield f"{other.hop}: {name} = {value}: one value holds for all relays"
+    for name, value in ours.items():
+        if name not in theirs:
+            yield f"{other.hop}: no {name}: {first.hop} has {value}, one value holds for all relays"
+
+
+def _is_usual(each: Relay) -> bool:
+    """Say whether no level of TLS is that of the relay: secure where there is a login, else may."""
+    return not each.level or (each.level == "secure" and bool(each.user))
 
 
 def senders(result: Imported, written: dict[str, str]) -> None:

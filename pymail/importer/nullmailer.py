@@ -20,11 +20,7 @@ def read(remotes: str, machine: Machine) -> Imported:
     def line(name: str) -> str:
         return (machine.read(name) or "").strip().partition("\n")[0]
 
-    relays = [
-        _relay(given, result)
-        for given in map(words, remotes.splitlines())
-        if given and given[1:2] != ["qmqp"]
-    ]
+    relays = _relays(remotes, result)
     relay(result, relays)
     origin = _names(line, machine, result)
     if administrator := line("adminaddr"):
@@ -48,6 +44,19 @@ def read(remotes: str, machine: Machine) -> Imported:
         if line(name):
             result.lost.append(f"{name} {line(name)}: {why}")
     return result
+
+
+def _relays(remotes: str, result: Imported) -> list[Relay]:
+    """Return the hosts that speak SMTP; what speaks something else is lost, line by line."""
+    relays: list[Relay] = []
+    for number, given in enumerate(map(words, remotes.splitlines()), 1):
+        protocol = "".join(given[1:2]) or "smtp"
+        if given and protocol != "smtp":
+            what = f"{given[0]} {protocol.partition('=')[0]}"  # what is behind it may be a password
+            result.lost.append(f"remotes, line {number}: {what}: only SMTP is spoken")
+        elif given:
+            relays.append(_relay(given, result))
+    return relays
 
 
 def _relay(given: list[str], result: Imported) -> Relay:
