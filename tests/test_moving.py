@@ -524,6 +524,60 @@ def test_what_msmtprc_says_otherwise(text: str, expected: dict, words: str) -> N
     assert bool(words) == bool(found.lost) or "verified" in words
 
 
+SENDERS = """\
+account isp
+host smtp.isp.example
+tls on
+auth on
+user me
+password p
+from *@isp.example
+account bob
+host bob.example
+from bob@isp.example
+account sub
+host sub.example
+from *@*.isp.example
+account users
+host users.example
+from %U@users.example
+account hand
+host hand.example
+account ann
+host ann.example
+from ann@x.example
+account x
+host x.example
+from *@x.example
+account all
+host all.example
+from *@main.example
+account default
+host main.example
+from box@main.example
+"""
+
+
+def test_msmtp_chooses_an_account_by_a_pattern_of_senders() -> None:
+    found = msmtp.read(SENDERS, NOWHERE)
+    assert found.settings["sender_dependent_relayhost_maps"] == {
+        "@isp.example": "[smtp.isp.example]",
+        "ann@x.example": "[ann.example]",
+        "@x.example": "[x.example]",
+    }
+    assert found.logins == {"@isp.example": "me:p"}
+    assert found.settings["sender_canonical_maps"] == {"@box.example": "box@main.example"}
+    assert [words.partition(";")[0] for words in found.lost if "level" not in words] == [
+        "account bob: from bob@isp.example: account isp is chosen for it",
+        "account sub: from *@*.isp.example: of patterns only *@DOMAIN can be carried over",
+        "account users: from %U@users.example: that is another sender for each user",
+        "account hand: it is used with msmtp -a only",
+        "account all: from *@main.example: the default account has such a sender",
+    ]
+    alone = msmtp.read("host h.example\nfrom *@isp.example\n", NOWHERE)
+    assert "sender_canonical_maps" not in alone.settings
+
+
 def test_ssmtp_moves_with_revaliases(box: Box) -> None:
     text = (
         "# all\nroot=admin@isp.example\nmailhub=smtp.isp.example:465\nrewriteDomain=isp.example\n"

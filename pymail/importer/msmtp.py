@@ -1,5 +1,7 @@
 """msmtprc (msmtp(1)): the default account is the relay, others serve senders of their own."""
 
+from fnmatch import fnmatchcase
+
 from pymail.importer import Imported, Machine
 from pymail.importer.nullclient import SUBMISSIONS, Relay, forward, relay, senders
 
@@ -115,7 +117,7 @@ def _names(account: _Account, machine: Machine, result: Imported) -> None:
     if origin:
         settings["myorigin"] = origin
     sender = account.get("from", "").replace("%U", "").replace("%H", origin or machine.origin)
-    if sender and sender != f"@{origin or machine.origin}":
+    if sender and not _is_pattern(sender) and sender != f"@{origin or machine.origin}":
         senders(result, {f"@{origin or machine.origin}": sender})
     for theirs, ours in (("domain", "smtp_helo_name"), ("source_ip", "smtp_bind_address")):
         if account.get(theirs):
@@ -127,18 +129,22 @@ def _names(account: _Account, machine: Machine, result: Imported) -> None:
 def _senders(accounts: dict[str, _Account], main: _Account, result: Imported) -> None:
     """Carry over the accounts of other senders."""
     hosts: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for name, account in accounts.items():
         sender = account.get("from", "")
         same = all(account.get(key) == main.get(key) for key in ("host", "port", "user", "from"))
-        if same or not account.get("host"):
-            continue
-        if "@" not in sender or "%" in sender or "*" in sender or sender == main.get("from"):
-            result.lost.append(f"account {name}: it is used with msmtp -a only")
+        why = "" if same else _reason(sender, main.get("from", ""), taken)
+        if why:
+            result.lost.append(f"account {name}: {why}")
+        elif sender:
+            taken[sender] = name
+        if same or why or not account.get("host"):
             continue
         other = _relay(account, result)
-        hosts[sender] = other.hop
+        key = sender.removeprefix("*") if sender.startswith("*@") else sender
+        hosts[key] = other.hop
         if other.user:
-            result.logins[sender] = other.login
+            result.logins[key] = other.login
         for setting, value in other.manners.items():
             if result.settings.get(setting) != value:
                 result.lost.append(
@@ -147,6 +153,28 @@ def _senders(accounts: dict[str, _Account], main: _Account, result: Imported) ->
     if hosts:
         result.settings["sender_dependent_relayhost_maps"] = hosts
         result.settings["smtp_sender_dependent_authentication"] = True
+
+
+def _reason(sender: str, main: str, taken: dict[str, str]) -> str:
+    """Say why an account cannot be that of its sender, or return ""."""
+    if "@" not in sender or sender == main:
+        return "it is used with msmtp -a only"
+    if "%" in sender:
+        return f"from {sender}: that is another sender for each user"
+    if _is_pattern(sender.removeprefix("*@")):
+        return (
+            f"from {sender}: of patterns only *@DOMAIN can be carried over; a file regexp:/PATH in"
+            " sender_dependent_relayhost_maps can have others"
+        )
+    if fnmatchcase(main, sender):
+        return f"from {sender}: the default account has such a sender; name those of this one"
+    # As in msmtp, the first account counts that fits.
+    first = next((name for pattern, name in taken.items() if fnmatchcase(sender, pattern)), "")
+    return f"from {sender}: account {first} is chosen for it" if first else ""
+
+
+def _is_pattern(sender: str) -> bool:
+    return any(mark in sender for mark in "?*[")
 
 
 def _aliases(path: str, machine: Machine, result: Imported) -> None:
