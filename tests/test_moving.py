@@ -156,7 +156,7 @@ def test_a_machine_with_a_provider_moves_with_its_login(box: Box) -> None:
     text = "\n".join(words)
     assert "# login at [smtp.isp.example] as me: --write stores it" in text
     assert "pass word" not in text
-    assert '"# of the provider" is left out: in main.cf it is no comment' in text
+    assert '"# of the provider" is left out: a comment has a line of its own' in text
     assert "no such setting" not in text
 
 
@@ -287,6 +287,38 @@ slow      unix  -       -       y       -       1       smtp
 drop      unix  -       n       n       -       -       pipe
   flags=DRXhu user=vmail argv=/usr/bin/maildrop -d ${recipient}
 """
+
+
+def test_a_comment_behind_a_login_is_taken_as_postfix_takes_it_and_told(box: Box) -> None:
+    text = (
+        "relayhost = [smtp.isp.example] # of the provider\n"
+        "smtp_sasl_password_maps = hash:{here}/saslpass\nsmtp_sasl_auth_enable = yes\n"
+        "smtp_generic_maps = hash:{here}/generic\n"
+    )
+    files = (
+        (
+            "saslpass",
+            "# mine\n[a.example] me:no#comment\n[smtp.isp.example] me:secret # Ваши данные\n",
+        ),
+        ("generic", "@box  me@isp.example # all\n"),
+    )
+    settings, words = moved(box, "main.cf", text, *files)
+    assert settings["smtp_generic_maps"] == {"@box": "me@isp.example # all"}
+    told = "\n".join(words)
+    for part in (
+        f"note: {box.home}/saslpass, line 3: what stands behind # belongs to the password",
+        f"note: {box.home}/generic, line 1: what stands behind # belongs to the value",
+        'relayhost = [smtp.isp.example] # of the provider: "# of the provider" is left out',
+    ):
+        assert part in told
+    assert told.count(": a comment has a line of its own") == 3
+    done = box.run("pymail", "import", "-w", "main.cf", str(box.home / "old"))
+    assert "line 3: what stands behind # belongs to the password" in done.stdout.decode()
+    kept = (box.config_file.parent / "saslpass").read_text()
+    assert "[smtp.isp.example] me:secret # Ваши данные\n" in kept
+    for said in (told, done.stdout.decode(), done.stderr.decode()):
+        assert "secret" not in said
+        assert "Ваши" not in said
 
 
 def test_what_master_cf_sets_for_the_programs_that_deliver_moves(box: Box) -> None:

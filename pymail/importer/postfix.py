@@ -7,7 +7,7 @@ import re
 
 from pymail.config import SETTINGS
 from pymail.importer import Imported, Machine
-from pymail.importer.maincf import Expansion, Parameter, inline, parameters, rows
+from pymail.importer.maincf import Expansion, Parameter, inline, logical, parameters, rows
 from pymail.importer.mastercf import services
 from pymail.importer.postconf import reason
 from pymail.settings import Table, checked, elements
@@ -120,7 +120,7 @@ class _Reader:
             self._set(name, value)
             if not setting.raw and _plain(raw) != raw:
                 comment = raw[len(_plain(raw)) :].strip()
-                self._lose(name, f'"{comment}" is left out: in main.cf it is no comment')
+                self._lose(name, f'"{comment}" is left out: a comment has a line of its own')
         except ValueError as error:
             self._lose(name, str(error))
 
@@ -204,6 +204,13 @@ class _Reader:
         text = self._file(path)
         if text is None:
             self._lose(name, f"{path} cannot be read; postmap -s {word} prints it")
+        what = "password" if name == _LOGINS else "value"
+        self.result.notes.extend(
+            f"{path}, line {number}: what stands behind # belongs to the {what}, as in Postfix:"
+            " a comment has a line of its own"
+            for number, line in logical(text or "")
+            if re.search(r"\s#", line)
+        )
         return rows(text or "")
 
     def _static(self, name: str, value: str) -> dict[str, str]:
