@@ -3,7 +3,7 @@
 import os
 import pwd
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import tomli_w
@@ -81,6 +81,7 @@ def printed(kind: str, file: str) -> Iterator[str]:
     text = _text(found)
     try:
         _hold(text, file, spool)
+        yield from (f"# {words}" for words in _shadows(found.settings, paths.config(spool), spool))
     except ConfigError as error:
         yield f"# to be corrected: {error}"
     yield from text.splitlines()
@@ -115,6 +116,7 @@ def written(kind: str, file: str) -> Iterator[str]:
     text = f"{heading}{lost}\n{_text(found)}"
     place = overlay.put(facts["config"], facts, f"50-{name}.toml", text, 0o600 if secret else 0o644)
     yield f"wrote {place}: {len(found.settings) + len(found.accounts)} settings"
+    yield from _shadows(found.settings, place, spool)
     yield from _told(found)
 
 
@@ -123,6 +125,22 @@ def _told(found: Imported) -> Iterator[str]:
         yield f"note: {printable(words)}"
     for words in found.lost:
         yield f"not carried over: {printable(words)}"
+
+
+def _shadows(settings: Mapping[str, object], place: str, spool: str) -> Iterator[str]:
+    """Yield which of the settings would be others in spite of the file at `place`, and why."""
+    held = config.here(spool)
+    alone = config.combine({k: (v, place) for k, v in settings.items()}, config.machine(spool))
+    for name in settings:
+        source = held.source(name)
+        file = source.partition(", line ")[0]
+        if source == "default" or file == place or vars(held)[name] == vars(alone)[name]:
+            continue
+        if os.path.basename(file) == overlay.NAME:
+            way = f"pymail config unset {name} takes it back"
+        else:
+            way = "take it out there"
+        yield f"note: {name}: {source} counts more: {way}"
 
 
 def _found(kind: str, file: str) -> tuple[Imported, str, str]:

@@ -450,6 +450,49 @@ def test_a_written_import_delivers(box: Box) -> None:
     assert (folder / "saslpass").read_text() == "[other.example] me:secret\n"
 
 
+def test_what_counts_more_than_an_import_is_told(box: Box) -> None:
+    def said(*args: str, **env: str) -> list[str]:
+        done = box.run("pymail", "import", *args, env=env)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return [line for line in done.stdout.decode().splitlines() if "counts more" in line]
+
+    (box.home / "main.cf").write_text("relayhost = [a.example]\nmyorigin = a.example\n")
+    (box.home / "remotes").write_text("b.example\n")
+    postfix_ = ("main.cf", str(box.home / "main.cf"))
+    nullmailer_ = ("nullmailer", str(box.home / "remotes"))
+    box.config("relayhost = '[old.example]'\n")
+    assert said("-w", *postfix_) == said(*postfix_) == []
+    folder = box.config_file.parent / "conf.d"
+    assert box.run("pymail", "config", "set", "myorigin", "a.example").returncode == 0
+    assert said("-w", *postfix_) == []  # it is the same
+    assert said("-w", *nullmailer_) == [
+        f"note: {name}: {folder}/50-postfix.toml, line {line} counts more: take it out there"
+        for name, line in lines(folder / "50-postfix.toml", "relayhost", "mydestination")
+    ]
+    assert box.run("pymail", "config", "set", "relayhost", "[c.example]").returncode == 0
+    (line,) = (number for _, number in lines(folder / "90-pymail.toml", "relayhost"))
+    shadow = (
+        f"note: relayhost: {folder}/90-pymail.toml, line {line} counts more:"
+        " pymail config unset relayhost takes it back"
+    )
+    assert said("-w", *postfix_) == [shadow]
+    assert said(*postfix_) == [f"# {shadow}"]
+    assert said("-w", *postfix_, PYMAIL_RELAYHOST="[d.example]") == [
+        "note: relayhost: PYMAIL_RELAYHOST of the environment counts more: take it out there"
+    ]
+
+
+def lines(file: Path, *names: str) -> list[tuple[str, int]]:
+    """Return the lines of settings in a file."""
+    text = file.read_text().splitlines()
+    return [
+        (name, number)
+        for name in names
+        for number, line in enumerate(text, 1)
+        if line.startswith(f"{name} =")
+    ]
+
+
 MSMTP = """\
 # mine
 defaults
