@@ -81,6 +81,25 @@ def test_a_manual_page_is_clean_mdoc(source: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
+def test_a_manual_page_fits_a_terminal_of_80_columns(source: Path) -> None:
+    # A table that is too wide has one word a line, far to the right: "can't break line".
+    needs("groff")
+    done = subprocess.run(
+        ["groff", "-Kutf8", "-mandoc", "-Tutf8", "-rLL=80n", "-wbreak", source],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
+def test_no_macro_eats_quotes_that_a_reader_wants(source: Path) -> None:
+    # A quote around an argument is mdoc's own; \(dq is one for the reader.
+    eaten = re.compile(r'\.(?!Bl )\w+ (?!"[^"]*"$).*"')
+    assert [line for line in source.read_text().splitlines() if eaten.match(line)] == []
+
+
 def test_every_program_and_file_has_its_page() -> None:
     wanted = {"sendmail.8", "mailq.1", "newaliases.1", "mail.1", "mailx.1", "flush.8", "pymail.1"}
     wanted |= {"pymail.7", "pymail.toml.5", "pymail-aliases.5"}
