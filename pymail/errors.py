@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _typeshed import ReadableBuffer
+
 EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
@@ -115,6 +117,30 @@ def complain(program: str, text: str) -> None:
         return
 
 
+def write(data: "ReadableBuffer") -> int:
+    """Write all of `data` to standard output; return its length.  Raise OutputError."""
+    view = memoryview(data)
+    size = view.nbytes
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write output: {error.strerror}") from None
+    return size
+
+
+class _Output(io.FileIO):
+    """What sys.stdout writes into.
+
+    Its OSError would be taken for that of the file or mailbox at hand, and be told as such.
+    """
+
+    def write(self, data: "ReadableBuffer") -> int:
+        return write(data)
+
+
 def ensure_descriptors() -> None:
     """Make sure that descriptors 0 to 2 are open.
 
@@ -138,30 +164,47 @@ def run(program: str, main: "Callable[[], int]") -> int:
     (`mailq | head`) is no error.
     """
     ensure_descriptors()
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")  # a locale that has not all letters
+    _prepare_output()
     try:
-        status = main()
-        _flush_output()
+        status = _ended(main)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except MailError as error:
+        if isinstance(error, OutputError):
+            _silence()
         complain(program, str(error))
         return error.status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _silence()
         return EX_OK
     except KeyboardInterrupt:
         return 130
     return status
 
 
-def _flush_output() -> None:
+def _prepare_output() -> None:
+    """Have sys.stdout raise OutputError, and write "?" for letters that the locale has not."""
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding=out.encoding,
+            errors="replace" if out.errors == "strict" else out.errors,
+            line_buffering=out.line_buffering or out.write_through,
+        )
+
+
+def _ended(main: "Callable[[], int]") -> int:
+    """Return the status with which main() ends, from wherever it ends the program."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write output: {error.strerror}") from None
+        return main()
+    except SystemExit as end:
+        return int(end.code or EX_OK)
+
+
+def _silence() -> None:
+    """Let what is still to be written go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def leave(status: int) -> None:

@@ -2,12 +2,15 @@
 
 import os
 
-from pymail import charset
+from pymail import charset, errors
 from pymail.errors import printable
 
 
 class Screen:
-    """What is typed, as bytes; what is shown, in the character set of the locale."""
+    """What is typed, as bytes; what is shown, in the character set of the locale.
+
+    Raise OutputError where it cannot be shown.
+    """
 
     def __init__(self, local: str) -> None:
         self.local = local
@@ -20,9 +23,7 @@ class Screen:
 
     def prompt(self, text: str) -> None:
         """Show text that is safe, with no line end of its own."""
-        data = text.encode(self.local or "utf-8", "replace")
-        while data:
-            data = data[os.write(1, data) :]
+        errors.write(text.encode(self.local or "utf-8", "replace"))
 
     def line(self) -> bytes | None:
         """Return the next line without its end, None at the end of the input."""

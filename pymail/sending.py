@@ -1,10 +1,10 @@
 """One message of mail, from the command line or a reader's answer to the spool."""
 
+import contextlib
 import errno
 import os
 import secrets
 import signal
-import sys
 import time
 
 from pymail import (
@@ -23,7 +23,15 @@ from pymail import (
 from pymail.caller import Caller
 from pymail.compose import Draft
 from pymail.envelope import Envelope
-from pymail.errors import DataError, InputError, MailError, TempError, TooBigError, UsageError
+from pymail.errors import (
+    DataError,
+    InputError,
+    MailError,
+    OutputError,
+    TempError,
+    TooBigError,
+    UsageError,
+)
 from pymail.escapes import Quote, Writing
 from pymail.mailargs import Options
 from pymail.recipients import Book
@@ -193,7 +201,9 @@ class Sending:
         qid = inlet.queue(spool, envelope, data)
         self._record(named[0], data)
         if options.verbose:
-            sys.stdout.write(f"{qid}: queued\n")
+            # The message is safe, whether anybody hears it or not.
+            with contextlib.suppress(OutputError, BrokenPipeError):
+                errors.write(f"{qid}: queued\n".encode())
         return errors.EX_OK
 
     def _data(self) -> bytes:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from harness import ROOT
+from harness import ROOT, Box, argv
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +80,64 @@ def test_a_reader_that_goes_away_is_no_error():
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+PRINTING = (
+    "sendmail --help",
+    "sendmail --version",
+    "mailq",
+    "newaliases --help",
+    "flush --help",
+    "flush --version",
+    "mail --help",
+    "mail -n -H",
+    "mail -n",
+    "mail -n -N",
+    "mail -n -d -s x root",
+    "pymail --help",
+    "pymail -V",
+    "pymail fetch --help",
+    "pymail queue --help",
+    "pymail queue list",
+    "pymail config",
+    "pymail list",
+    "pymail list -j",
+    "pymail show 1",
+    "pymail show --raw 1",
+    "pymail show -j 1",
+    "pymail notice",
+    "pymail shell-init bash",
+)
+
+
+def printed_to(box: Box, line: str, out: int) -> tuple[int, str]:
+    """Run a program of ours, with a letter in the inbox; return its status and what it says."""
+    for folder in ("cur", "new", "tmp"):
+        (box.home / "Maildir" / folder).mkdir(parents=True)
+    (box.home / "Maildir" / "new" / "a").write_bytes(b"From: a@x\nSubject: s\n\nbody\n")
+    program, *args = line.split()
+    done = subprocess.run(
+        argv(program, *args),
+        input=b"p *\n",
+        env=box.env,
+        cwd=box.home,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(out)
+    assert [path.name for path in (box.home / "Maildir" / "new").iterdir()] == ["a"]
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("line", PRINTING)
+def test_output_that_cannot_be_written_is_told_in_one_line(box: Box, line: str) -> None:
+    status, told = printed_to(box, line, os.open("/dev/full", os.O_WRONLY))
+    program = "mailq" if line == "pymail queue list" else line.split(maxsplit=1)[0]
+    reason = "cannot write output: No space left on device"
+    if "-d" in line:
+        reason += f"; the letter is in {box.home}/dead.letter"
+    assert (status, told) == (74, f"{program}: {reason}\n")
 
 
 def closed(body: str, *fds: int) -> int:

@@ -419,6 +419,8 @@ def test_debug_shows_the_message_and_sends_nothing(box: Box) -> None:
 def test_verbose_says_the_queue_id(box: Box) -> None:
     done = box.run("mail", "-n", "-v", "a", stdin=b"")
     assert done.stdout.decode() == f"{box.queue()[0]}: queued\n"
+    done = box.run("sh", "-c", '"$@" > /dev/full', "sh", *argv("mail", "-n", "-v", "a"))
+    assert (done.returncode, done.stderr, len(box.queue())) == (0, b"", 2), "the mail is safe"
 
 
 # --- attachments -----------------------------------------------------------------------------
