@@ -96,6 +96,14 @@ class ConfigError(MailError):
     status = EX_CONFIG
 
 
+class UnheardError(Exception):
+    """Nobody reads standard output any more.  The program ends, and that is no error.
+
+    It is no OSError: click would end with a status of its own, and the reader would take it for
+    one of the mailbox.
+    """
+
+
 def printable(text: str) -> str:
     """Return `text` as one line that is safe on a terminal and in a log.
 
@@ -118,14 +126,17 @@ def complain(program: str, text: str) -> None:
 
 
 def write(data: "ReadableBuffer") -> int:
-    """Write all of `data` to standard output; return its length.  Raise OutputError."""
+    """Write all of `data` to standard output; return its length.
+
+    Raise OutputError, or UnheardError where nobody reads it any more.
+    """
     view = memoryview(data)
     size = view.nbytes
     try:
         while view:
             view = view[os.write(1, view) :]
     except BrokenPipeError:
-        raise
+        raise UnheardError from None
     except OSError as error:
         raise OutputError(f"cannot write output: {error.strerror}") from None
     return size
@@ -174,7 +185,7 @@ def run(program: str, main: "Callable[[], int]") -> int:
             _silence()
         complain(program, str(error))
         return error.status
-    except BrokenPipeError:
+    except (UnheardError, BrokenPipeError):
         _silence()
         return EX_OK
     except KeyboardInterrupt:
@@ -183,7 +194,7 @@ def run(program: str, main: "Callable[[], int]") -> int:
 
 
 def _prepare_output() -> None:
-    """Have sys.stdout raise OutputError, and write "?" for letters that the locale has not."""
+    """Have sys.stdout raise what write() does, and show letters that the locale lacks as "?"."""
     out = sys.stdout
     if isinstance(out, io.TextIOWrapper):
         sys.stdout = io.TextIOWrapper(

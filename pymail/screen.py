@@ -9,7 +9,7 @@ from pymail.errors import printable
 class Screen:
     """What is typed, as bytes; what is shown, in the character set of the locale.
 
-    Raise OutputError where it cannot be shown.
+    Raise OutputError or UnheardError where it cannot be shown.
     """
 
     def __init__(self, local: str) -> None:

@@ -30,6 +30,7 @@ from pymail.errors import (
     OutputError,
     TempError,
     TooBigError,
+    UnheardError,
     UsageError,
 )
 from pymail.escapes import Quote, Writing
@@ -156,7 +157,10 @@ class Sending:
             writing = Writing(self.draft, screen, self.user.mailrc, self.book, os.environ)
             writing.quote = self.quote
             stubborn = options.ignore or "ignore" in self.user.mailrc.variables
-            session.run(writing, person=person, stubborn=stubborn)
+            try:
+                session.run(writing, person=person, stubborn=stubborn)
+            except UnheardError:  # the end of a program, but no end of a letter
+                raise OutputError("cannot write output: nobody reads it") from None
         elif options.template:
             self._template(_standard_input())
         else:
@@ -202,7 +206,7 @@ class Sending:
         self._record(named[0], data)
         if options.verbose:
             # The message is safe, whether anybody hears it or not.
-            with contextlib.suppress(OutputError, BrokenPipeError):
+            with contextlib.suppress(OutputError, UnheardError):
                 errors.write(f"{qid}: queued\n".encode())
         return errors.EX_OK
 

@@ -140,6 +140,13 @@ def test_output_that_cannot_be_written_is_told_in_one_line(box: Box, line: str) 
     assert (status, told) == (74, f"{program}: {reason}\n")
 
 
+@pytest.mark.parametrize("line", PRINTING)
+def test_output_that_nobody_reads_any_more_is_no_error(box: Box, line: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert printed_to(box, line, writer) == (0, "")
+
+
 def closed(body: str, *fds: int) -> int:
     """Run a program with these descriptors closed; return its status."""
     redirect = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in fds)

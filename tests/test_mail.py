@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shlex
 import signal
 import subprocess
 import termios
@@ -421,6 +422,15 @@ def test_verbose_says_the_queue_id(box: Box) -> None:
     assert done.stdout.decode() == f"{box.queue()[0]}: queued\n"
     done = box.run("sh", "-c", '"$@" > /dev/full', "sh", *argv("mail", "-n", "-v", "a"))
     assert (done.returncode, done.stderr, len(box.queue())) == (0, b"", 2), "the mail is safe"
+
+
+def test_a_letter_is_kept_where_nobody_hears_its_escapes(box: Box) -> None:
+    mail = shlex.join(map(str, argv("mail", "-n", "-~", "a")))
+    script = f"(sleep 1; printf 'one\n~p\ntwo\n') | {mail} | true; exit ${{PIPESTATUS[1]}}"
+    done = box.run("bash", "-c", script)
+    told = f"mail: cannot write output: nobody reads it; the letter is in {box.home}/dead.letter\n"
+    assert (done.returncode, done.stderr.decode(), box.queue()) == (74, told, [])
+    assert b"\n\none\n" in (box.home / "dead.letter").read_bytes()
 
 
 # --- attachments -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from email.message import EmailMessage
 
 import pytest
@@ -94,6 +95,16 @@ def test_pymail_list_of_nothing_is_status_1(box: Box) -> None:
     assert box.run("pymail", "list", "-f", "nowhere").returncode == 66
     assert box.run("pymail", "list", "-u", "nobody-here").returncode == 67
     assert box.run("pymail", "show", "1").returncode == 65
+
+
+def test_a_listing_that_is_read_in_part_is_not_one_of_nothing(box: Box) -> None:
+    for folder in ("cur", "new", "tmp"):
+        (box.home / "Maildir" / folder).mkdir(parents=True)
+    for number in range(400):  # more than a pipe and a buffer hold
+        (box.home / "Maildir" / "new" / f"{number}").write_text(f"Subject: {'x' * 200}\n\n")
+    listing = shlex.join(map(str, argv("pymail", "list", "-j")))
+    done = box.run("bash", "-c", f"{listing} | head -n 1 | wc -l; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
 
 
 def test_pymail_show_shows_one_message(inbox: Box) -> None:

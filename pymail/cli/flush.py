@@ -9,7 +9,7 @@ import sys
 import time
 
 from pymail import __version__, errors, paths, pickup
-from pymail.errors import MailError, OutputError, PermError, TempError, UsageError
+from pymail.errors import MailError, OutputError, PermError, TempError, UnheardError, UsageError
 from pymail.spool import NEVER, Spool, is_id
 
 TYPE_CHECKING = False
@@ -153,7 +153,7 @@ def _say(text: str) -> None:
     try:
         sys.stdout.write(f"{errors.printable(text)}\n")
         sys.stdout.flush()
-    except (OutputError, BrokenPipeError):
+    except (OutputError, UnheardError):
         # `flush -v | head`: no reason to break off deliveries, a command would run twice.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
