@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pymail import charset, recipients, words
-from pymail.errors import DataError
+from pymail.errors import DataError, TooBigError
 from pymail.recipients import Mailbox
 
 _LINE = 998
@@ -103,12 +103,36 @@ def saved(draft: Draft, data: bytes) -> bytes:
     return _bytes([_list("Bcc", draft.bcc)]) + data
 
 
-def attachment(path: str, local: str) -> Attachment:
-    """Read a file that is to be attached.  Raise OSError."""
-    with open(path, "rb") as file:
-        data = file.read()
+def attachment(path: str, local: str, limit: int) -> Attachment:
+    """Read a file that is to be attached.  Raise what contents() raises."""
+    data = contents(path, limit)
     name = charset.argument(os.path.basename(path.rstrip("/")), local)
     return Attachment("".join(c if c.isprintable() else "_" for c in name), data)
+
+
+def contents(path: str, limit: int) -> bytes:
+    """Read a file, a device or a FIFO.  Raise OSError, or what read() raises."""
+    with open(path, "rb") as file:
+        return read(file.fileno(), path, limit)
+
+
+def read(fd: int, name: str, limit: int) -> bytes:
+    """Read a descriptor to its end.  Raise OSError, and TooBigError where there is no end.
+
+    That is said once there is more than a message of `limit` bytes can have; 0 is no limit.
+    """
+    data = bytearray()
+    while chunk := os.read(fd, 1 << 20):
+        data += chunk
+        # A CR LF of a text becomes an LF: what is not twice the limit may still fit.
+        if 0 < 2 * limit < len(data):
+            raise too_big(name, limit)
+    return bytes(data)
+
+
+def too_big(name: str, limit: int) -> TooBigError:
+    """Return what is said of a message, or of a file for it, that is over the limit."""
+    return TooBigError(f"cannot send {name}: too big, over {limit} bytes (message_size_limit)")
 
 
 def _is_mime(key: str) -> bool:

@@ -171,8 +171,8 @@ def ensure_descriptors() -> None:
 def run(program: str, main: "Callable[[], int]") -> int:
     """Call main() and return the exit status of the program.
 
-    A MailError is told in one line on standard error.  A reader of our output that goes away
-    (`mailq | head`) is no error.
+    A MailError is told in one line on standard error, and so is memory that does not suffice.  A
+    reader of our output that goes away (`mailq | head`) is no error.
     """
     ensure_descriptors()
     _prepare_output()
@@ -188,6 +188,9 @@ def run(program: str, main: "Callable[[], int]") -> int:
     except (UnheardError, BrokenPipeError):
         _silence()
         return EX_OK
+    except MemoryError:
+        complain(program, "out of memory")
+        return EX_OSERR
     except KeyboardInterrupt:
         return 130
     return status

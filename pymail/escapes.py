@@ -50,7 +50,10 @@ _LISTS = (("To", "to"), ("Cc", "cc"), ("Bcc", "bcc"))
 
 @dataclass(slots=True)
 class Writing:
-    """A message while it is typed; its text grows in `text`, the rest is in the draft."""
+    """A message while it is typed; its text grows in `text`, the rest is in the draft.
+
+    limit  bytes that a message may have, 0 for any number
+    """
 
     draft: Draft
     screen: Screen
@@ -59,6 +62,7 @@ class Writing:
     env: Mapping[str, str]
     text: bytearray = field(default_factory=bytearray)
     quote: Quote | None = None
+    limit: int = 0
 
     @property
     def escape(self) -> str:
@@ -113,7 +117,8 @@ def _attach(writing: Writing, argument: str) -> None:
     for name in argument.split() if argument else [writing.screen.ask("Attach: ")]:
         path = writing.mailrc.expand(name)
         if path:
-            writing.draft.attachments.append(compose.attachment(path, writing.screen.local))
+            file = compose.attachment(path, writing.screen.local, writing.limit)
+            writing.draft.attachments.append(file)
             writing.screen.say(f"attached {path}")
 
 
@@ -122,8 +127,7 @@ def _read(writing: Writing, argument: str) -> None:
         _insert(writing, _output(writing, argument[1:].strip()), argument)
         return
     path = _path(writing, argument)
-    with open(path, "rb") as file:
-        _insert(writing, file.read(), path)
+    _insert(writing, compose.contents(path, writing.limit), path)
 
 
 def _dead(writing: Writing, _argument: str) -> None:

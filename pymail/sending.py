@@ -29,7 +29,6 @@ from pymail.errors import (
     MailError,
     OutputError,
     TempError,
-    TooBigError,
     UnheardError,
     UsageError,
 )
@@ -68,6 +67,8 @@ class Sending:
         self.quote = quote
         self.sender: str | None = None
         self.copy = ""
+        self.spool = Spool(paths.spool())
+        self.limit = self.spool.size_limit()
 
     def send(self) -> int:
         """Take the message and queue it; return the exit status.
@@ -136,15 +137,19 @@ class Sending:
             self.draft.set("From", given)
 
     def _files(self) -> None:
+        attached = 0
         for path in self.options.attachments:
             try:
-                self.draft.attachments.append(compose.attachment(path, self.user.local))
+                each = compose.attachment(path, self.user.local, self.limit)
             except OSError as error:
                 raise InputError(f"cannot attach {path}: {error.strerror}") from None
+            attached += len(each.data)
+            if 0 < self.limit < attached:
+                raise compose.too_big(path, self.limit)
+            self.draft.attachments.append(each)
         for path in self.options.bodies:
             try:
-                with open(path, "rb") as file:
-                    self.draft.body += file.read()
+                self.draft.body += compose.contents(path, self.limit)
             except OSError as error:
                 raise InputError(f"cannot read {path}: {error.strerror}") from None
 
@@ -155,16 +160,20 @@ class Sending:
         if (person or options.escapes) and not options.template:
             screen = self.screen or Screen(self.user.local)
             writing = Writing(self.draft, screen, self.user.mailrc, self.book, os.environ)
-            writing.quote = self.quote
+            writing.quote, writing.limit = self.quote, self.limit
             stubborn = options.ignore or "ignore" in self.user.mailrc.variables
             try:
                 session.run(writing, person=person, stubborn=stubborn)
             except UnheardError:  # the end of a program, but no end of a letter
                 raise OutputError("cannot write output: nobody reads it") from None
-        elif options.template:
-            self._template(_standard_input())
+            return
+        begun, self.draft.body = self.draft.body, b""  # half a letter is not kept
+        data = _standard_input(self.limit)
+        self.draft.body = begun
+        if options.template:
+            self._template(data)
         else:
-            self.draft.body += _standard_input()
+            self.draft.body += data
 
     def _template(self, data: bytes) -> None:
         """Take a message with a header (-t); what the command line says goes before it."""
@@ -195,14 +204,11 @@ class Sending:
         if options.debug:
             self._show(envelope, data)
             return errors.EX_OK
-        spool = Spool(paths.spool())
-        limit = spool.size_limit()
-        if limit and len(data) > limit:
-            text = f"too big, over {limit} bytes (message_size_limit)"
-            raise TooBigError(f"cannot queue message: {text}")
+        if 0 < self.limit < len(data):
+            raise compose.too_big("message", self.limit)
         # An interrupt from here on must not say "not sent" of what was sent.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        qid = inlet.queue(spool, envelope, data)
+        qid = inlet.queue(self.spool, envelope, data)
         self._record(named[0], data)
         if options.verbose:
             # The message is safe, whether anybody hears it or not.
@@ -259,15 +265,12 @@ class Sending:
         return path
 
 
-def _standard_input() -> bytes:
+def _standard_input(limit: int) -> bytes:
     """Return all that is piped in.  A read that fails is an error, not the end."""
-    data = bytearray()
     try:
-        while chunk := os.read(0, 1 << 20):
-            data += chunk
+        return compose.read(0, "message", limit)
     except OSError as error:
         text = f"cannot read message from standard input: {error.strerror}"
         if error.errno == errno.EBADF:
             raise InputError(text) from None
         raise TempError(text) from None
-    return bytes(data)

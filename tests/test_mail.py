@@ -612,6 +612,68 @@ def test_a_message_that_is_too_big_is_refused(box: Box) -> None:
     assert (box.home / "dead.letter").exists()
 
 
+def short_of_memory(box: Box, *args: str, stdin: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run mail with 600 MB of memory, and a file of 2 GB that takes no place."""
+    with (box.home / "huge").open("wb") as file:
+        file.truncate(2 << 30)
+    script = f'ulimit -v 600000; "$@" < {stdin}'
+    return box.run("sh", "-c", script, "sh", *argv("mail", "-n", *args, "user"))
+
+
+ENDLESS = [
+    ("message", [], "huge"),
+    ("message", [], "/dev/zero"),
+    ("message", ["-t"], "huge"),
+    ("message", ["-q", ".mailrc"], "huge"),
+    ("huge", ["-q", "huge"], "/dev/null"),
+    ("huge", ["-A", "huge"], "/dev/null"),
+    ("/dev/zero", ["-A", "/dev/zero"], "/dev/null"),
+    ("/dev/stdin", ["-A", "/dev/stdin"], "huge"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "stdin"), ENDLESS)
+def test_what_has_no_end_is_too_big(box: Box, name: str, args: list[str], stdin: str) -> None:
+    rc(box, "text\n")
+    done = short_of_memory(box, *args, stdin=stdin)
+    told = f"mail: cannot send {name}: too big, over 10240000 bytes (message_size_limit)\n"
+    assert (done.returncode, done.stderr.decode()) == (69, told)
+    assert queued(box.spool) == []
+    assert not (box.home / "dead.letter").exists(), "half a letter is none"
+
+
+@pytest.mark.parametrize(("args", "stdin"), [([], "huge"), (["-A", "huge"], "/dev/null")])
+def test_without_a_limit_it_is_memory_that_ends(box: Box, args: list[str], stdin: str) -> None:
+    box.spool.mkdir()
+    (box.spool / "message_size_limit").write_text("0\n")
+    done = short_of_memory(box, *args, stdin=stdin)
+    assert (done.returncode, done.stderr) == (71, b"mail: out of memory\n")
+    assert queued(box.spool) == []
+
+
+def test_attachments_count_together(box: Box) -> None:
+    box.spool.mkdir()
+    (box.spool / "message_size_limit").write_text("1000\n")
+    (box.home / "half").write_text("x\n" * 300)
+    assert refused(box, "-A", "half", "-A", "half", "user")[0] == 69
+
+
+def test_an_escape_reads_no_file_without_end(box: Box) -> None:
+    done = box.run("mail", "-n", "-~", "user", stdin=b"~r /dev/zero\n~@ /dev/zero\ntext\n")
+    assert done.stdout.count(b"cannot send /dev/zero: too big, over 10240000 bytes") == 2
+    assert (done.returncode, only(box.spool).body) == (0, b"text\n")
+
+
+def test_a_fifo_and_standard_input_can_be_attached(box: Box) -> None:
+    script = '"$@" -A /dev/stdin -A fifo user < .mailrc & printf two > fifo; wait $!'
+    rc(box, "one")
+    os.mkfifo(box.home / "fifo")
+    done = box.run("sh", "-c", script, "sh", *argv("mail", "-n"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = [(a.get_filename(), a.get_content()) for a in only(box.spool).mime.iter_attachments()]
+    assert found == [("stdin", "one"), ("fifo", "two")]
+
+
 def test_a_closed_input_is_no_empty_message(box: Box) -> None:
     done = box.run("sh", "-c", '"$@" <&-', "sh", *argv("mail", "-n", "user"))
     assert done.returncode == 66
