@@ -1,5 +1,6 @@
 """mail, reading: every command at a terminal, and beside mutt and Dovecot."""
 
+import json
 import os
 import re
 import subprocess
@@ -417,6 +418,17 @@ def test_w_writes_the_text_decoded(box: Box) -> None:
     assert '"out" 1/' in said(box, "w 1 out", "q")
     assert (box.home / "out").read_text() == RUSSIAN + "\n"
     assert "write to which file?" in said(box, "w", "x")
+
+
+def test_html_of_a_megabyte_is_whole_wherever_it_goes(box: Box) -> None:
+    rows = [f"row {number}" for number in range(100_000)]
+    put(box, "a", "Content-Type: text/html\n\n" + "".join(f"<p>{row}" for row in rows))
+    said(box, "w 1 out", "q")
+    written = (box.home / "out").read_text()
+    shown = json.loads(box.run("pymail", "show", "-j", "1").stdout)["text"]
+    displayed = box.run("pymail", "show", "1").stdout.decode()
+    for text in (written, shown, displayed):
+        assert [line for line in text.splitlines() if line] == rows
 
 
 def test_detach_saves_attachments_and_never_elsewhere(box: Box) -> None:
