@@ -1,7 +1,7 @@
 """Mail read at a prompt: the mailbox that is open, the current message, what is to become of it.
 
-Nothing in the mailbox changes before `quit`; `exit`, an error and a terminal that goes away
-leave it as it was.
+Nothing in the mailbox changes before `quit` or the end of the input; `exit`, an error and a
+terminal that goes away leave it as it was.
 """
 
 import os
@@ -335,7 +335,7 @@ def read(path: str, owner: str, user: Caller, options: Options) -> int:
 
 
 def commands(here: Reading) -> Iterator[str]:
-    """Yield the lines that a person types, or a script gives; the end is `quit`."""
+    """Yield the lines that a person types, or a script gives."""
     person = os.isatty(0)
     while not here.ended:
         if person:
@@ -348,7 +348,5 @@ def commands(here: Reading) -> Iterator[str]:
                 continue
             if person:
                 here.screen.prompt("\n")
-            here.branches = Branches()  # the end counts, whatever `if` is open
-            yield "quit"
             return
         yield charset.decode(line, here.user.local)

@@ -44,7 +44,10 @@ _FLIPPED |= {other: verb for verb, other in _FLIPPED.items()}
 
 
 def run(here: Reading) -> int:
-    """Obey commands until the end; return the exit status."""
+    """Obey commands until the end; return the exit status: that of the last command.
+
+    The end of the input is `quit`, but no command: only where it fails, the status is its own.
+    """
     status = errors.EX_OK
     lines = reading.commands(here)
     while not here.ended:
@@ -52,7 +55,8 @@ def run(here: Reading) -> int:
         try:
             line = next(lines, None)
             if line is None:
-                break
+                here.branches = Branches()  # the end counts, whatever `if` is open
+                return _obey(here, "quit") or status
             status = _obey(here, line)
         except KeyboardInterrupt:
             here.screen.forget()

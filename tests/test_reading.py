@@ -659,9 +659,35 @@ def test_lists_are_shown_where_nothing_is_added(inbox: Box, session) -> None:
 def test_what_is_no_command_is_said_and_counts_in_the_status(inbox: Box) -> None:
     done = script(inbox, "bogus", "hold 1", "# comment", "p nobody")
     assert done.stdout == b"bogus is no command here; ? lists them\nno message is nobody\n"
-    assert done.returncode == 0, "quit at the end of the input did what it should"
+    assert done.returncode == 65
     done = script(inbox, "p 9", "x")
-    assert done.stdout == b"no message 9\n"
+    assert (done.returncode, done.stdout) == (0, b"no message 9\n"), "x is the last command"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("p 99", 65),
+        ("bogus", 64),
+        ("pipe 1 false", 74),
+        ("s 1 /dev/full", 74),
+        ("w 1 nowhere/out", 74),
+        ("p 1", 0),
+        ("", 0),
+    ],
+)
+def test_the_end_of_the_input_leaves_the_status_of_the_last_command(
+    inbox: Box, line: str, status: int
+) -> None:
+    assert script(inbox, "d 2", line).returncode == status
+    assert len(names(inbox)) == 3, "the mailbox is changed all the same"
+    assert script(inbox, line, "q").returncode == 0, "quit is the last command"
+    assert script(inbox, line, "h").returncode == 0
+
+
+def test_an_end_that_cannot_change_the_mailbox_has_a_status_of_its_own(inbox: Box) -> None:
+    done = script(inbox, "mbox 1", "p 99", args=("-S", "MBOX=/dev/full"))
+    assert (done.returncode, len(names(inbox))) == (75, 4)
 
 
 def test_a_slip_of_the_hand_ends_no_session(inbox: Box, person) -> None:
