@@ -21,19 +21,19 @@ from pymail.recipients import Book
 from pymail.screen import Screen
 
 HELP = """\
-~~ text      a line that begins with ~        ~. or a lone .   end, and send
-~t names     add recipients                   ~x               end without sending
-~c names     add carbon copies                ~q               the same, keep in dead.letter
-~b names     add blind copies                 ~p               print the message
-~s subject   set the subject                  ~v               edit with $VISUAL
-~h           ask for the header again         ~e               edit with $EDITOR
-~@ file      attach files                     ~| command       pass the text through a command
-~r file      read a file (or !command) in     ~! command       run a command
-~< file      the same                         ~: command       set, unset, alias
-~d           read dead.letter in              ~w file          write the text to a file
-~a ~A        insert $sign, $Sign              ~i name          insert a variable
-~m list      insert messages, indented        ~f list          the same, not indented
-~M ~F list   the same with every field        ~?               this help
+~~ text     a line that begins with ~     ~. or a lone .  end, and send
+~t names    add recipients                ~x              end without sending
+~c names    add carbon copies             ~q              end, to dead.letter
+~b names    add blind copies              ~p              print the message
+~s subject  set the subject               ~v              edit with $VISUAL
+~h          ask for the header again      ~e              edit with $EDITOR
+~@ file     attach files                  ~| command      filter the text
+~r file     read a file (or !command) in  ~! command      run a command
+~< file     the same                      ~: command      set, unset, alias
+~d          read dead.letter in           ~w file         write the text out
+~a ~A       insert $sign, $Sign           ~i name         insert a variable
+~m list     insert messages, indented     ~f list         not indented
+~M ~F list  the same with every field     ~?              this help
 """
 
 

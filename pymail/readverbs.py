@@ -16,24 +16,25 @@ _SOURCE = 1 << 20
 """Bytes that are read of such a file."""
 
 HELP = """\
-type, print [list]      show messages            headers, h [n]     list a page
-next, + or Enter        show the next one        z+, z-             turn the page
-- [n]                   go back                  from, f [list]     list messages
-Type [list]             with the whole header    top [list]         the first lines
-reply, r [list]         answer everybody         delete, d [list]   mark as deleted
-Reply, R [list]         answer the authors       undelete, u [list] take that back
-forward [n] address     pass on                  flag, unflag [list]
-mail, m address         write a message          unread, touch      mark as not read, read
-save, s [list] file     save, and delete         detach [list] dir  save attachments
-copy, c [list] file     save, and keep           pipe, | [list] cmd give to a command
-Save, Copy [list]       to a file of the author  mbox, hold [list]  to ~/mbox, or not
-write, w [list] file    save the text            edit, visual [list]
-file [path], folders    another mailbox          ! [command]        run a command
+type, print [list]    show messages     headers, h [n]      list a page
+next, + or Enter      show the next     z+, z-              turn the page
+- [n]                 go back           from, f [list]      list messages
+Type [list]           the whole header  top [list]          the first lines
+reply, r [list]       answer everybody  delete, d [list]    mark as deleted
+Reply, R [list]       answer authors    undelete, u [list]  take that back
+forward [n] address   pass on           flag, unflag [list]
+mail, m address       write a message   unread, touch       mark not read, read
+save, s [list] file   save, and delete  detach [list] dir   save attachments
+copy, c [list] file   save, and keep    pipe, | [list] cmd  give to a command
+Save, Copy [list]     in author's file  mbox, hold [list]   to ~/mbox, or not
+write, w [list] file  save the text     edit, visual [list]
+file [path], folders  another mailbox   ! [command]         run a command
 set [variable[=value]]  alias, unset, source ... size, =, list, echo, cd
 quit, q                 end, and change the mailbox
 exit, x                 end, and change nothing
 
-A list: 3  1-5  .  ^  $  *  +  -  user  /subject  :n new  :u unread  :f flagged  :d deleted
+A list: 3  1-5  .  ^  $  *  +  -  user  /subject
+        :n new  :u unread  :f flagged  :d deleted
 """
 
 Verb = Callable[[Reading, str], None]
@@ -216,7 +217,7 @@ def _shell(here: Reading, command: str) -> None:
 
 
 def _help(here: Reading, _text: str) -> None:
-    here.screen.prompt(HELP)
+    here.show(HELP.splitlines())
 
 
 def _list(here: Reading, _text: str) -> None:

@@ -1061,6 +1061,23 @@ def test_every_command_stands_in_the_manual_and_the_help_is_true() -> None:
         assert mailverbs.command(word).verb, word
 
 
+@pytest.mark.parametrize(
+    ("lines", "first", "last"),
+    [(["?"], "type, print", ":n new"), (["m bob\n~?\n~x"], "~~ text", "~M ~F list")],
+)
+def test_the_help_fits_a_terminal_of_80_columns_and_24_lines(
+    session, lines: list[str], first: str, last: str
+) -> None:
+    shown = session(*lines, "x", args=("-N", "-S", "noask")).splitlines()
+    start, end = (next(at for at, row in enumerate(shown) if word in row) for word in (first, last))
+    assert max(len(row) for row in shown[start : end + 1]) < 80
+    assert end - start < 22, "the command stands above, and the prompt below"
+
+
+def test_the_help_goes_through_the_pager_where_it_does_not_fit(session) -> None:
+    assert "\nP:type, print" in session("?", "x", LINES="12", PAGER="sed s/^/P:/")
+
+
 def test_reading_is_not_loaded_by_sending(box: Box) -> None:
     code = (
         "import sys; sys.argv = ['mail', 'a']; from pymail.cli.mail import main; main(); "
