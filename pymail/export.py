@@ -186,7 +186,7 @@ def _way(place: str, value: str, lost: list[str]) -> str:
 def _patterns(file: str) -> Iterator[str]:
     """Yield the lines of a file of patterns, which stays as it is, that Postfix cannot follow."""
     for number, line in logical(_text(file)):
-        if re.search(r"\shold(?::|\Z)", line):
+        if re.search(r"[ \t\n]hold(?::|\Z)", line):
             yield f"{file}, line {number}: hold: {_HOLD}; write retry: there: {_WAIT}"
 
 
