@@ -130,7 +130,9 @@ class Sending:
         if given == "<>":
             self.sender = ""
         elif given:
-            boxes = recipients.parse(given)
+            boxes = []
+            with contextlib.suppress(DataError):  # it speaks of a recipient
+                boxes = recipients.parse(given)
             if not boxes:
                 raise DataError(f"cannot send as {given}: not an address")
             self.sender = boxes[0].address

@@ -370,6 +370,13 @@ def test_the_sender_is_in_from_and_envelope(box: Box) -> None:
     assert message.envelope.full_name == "Full Name"
 
 
+@pytest.mark.parametrize("sender", ["bad@@", "@", "a b@@"])
+def test_a_sender_that_is_no_address_is_not_called_a_recipient(box: Box, sender: str) -> None:
+    told = f"mail: cannot send as {sender}: not an address\n"
+    for args in (["-r", sender], ["-S", f"from={sender}"]):
+        assert refused(box, *args, "root") == (65, told)
+
+
 def test_an_empty_body_is_sent_unless_told_otherwise(box: Box) -> None:
     assert mail(box, "-s", "x", "user", stdin=b"").body == b""
     done = box.run("mail", "-n", "-E", "-s", "x", "user", stdin=b"")
