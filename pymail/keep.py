@@ -2,7 +2,7 @@
 
 An mbox file: "From SENDER DATE", the message, an empty line; "From " at the beginning of a line
 gets a ">" before it.  A directory is a Maildir, or becomes one if it is empty, and the copy is a
-message that was read.
+message that was read.  A name that ends in a slash is that of a directory, which is made.
 """
 
 import errno
@@ -24,6 +24,9 @@ def append(path: str, data: bytes, sender: str, now: int, *, follow: bool = True
     It is on the disk on return, or nothing has changed.  Without `follow` a symbolic link is
     refused.  Raise OSError.
     """
+    if path.endswith("/") and not os.path.isdir(path):
+        os.mkdir(path, 0o700)
+        durable.sync(os.path.dirname(os.path.realpath(path)))
     if os.path.isdir(path):
         if not os.path.isdir(f"{path}/cur") and os.listdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
