@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pymail import charset, compose, recipients
 from pymail.compose import Draft
-from pymail.errors import MailError, printable
+from pymail.errors import MailError, OutputError, printable
 from pymail.mailrc import Mailrc
 from pymail.recipients import Book
 from pymail.screen import Screen
@@ -154,8 +154,11 @@ def _letters(*, indented: bool, every_field: bool = False) -> Callable[[Writing,
 
 def _write(writing: Writing, argument: str) -> None:
     path = _path(writing, argument)
-    with open(path, "xb") as file:
-        file.write(writing.text)
+    try:
+        with open(path, "xb") as file:
+            file.write(writing.text)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
     writing.screen.say(f'"{path}" {writing.text.count(10)}/{len(writing.text)}')
 
 

@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pymail import address, attachments, charset, console, display, legible, mailverbs, mime
 from pymail.errors import DataError, OutputError, UsageError
@@ -72,7 +73,7 @@ def write(here: Reading, text: str) -> None:
         texts = [display.plain(p, here.html, here.user.local) for p in _texts(part)]
         made += "".join(f"{each.rstrip()}\n" for each in texts).encode("utf-8", "replace")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    with open(os.open(path, flags, 0o600), "wb") as file:
+    with _writing(path), open(os.open(path, flags, 0o600), "wb") as file:
         file.write(made)
     here.say(f'"{path}" {made.count(10)}/{len(made)}')
     here.dot = numbers[-1]
@@ -88,7 +89,9 @@ def detach(here: Reading, text: str) -> None:
         parts = display.attachments(mime.parse(here.data(number)))
         if not parts:
             here.say(f"Message {number} has no attachments.")
-        for path in attachments.save(directory, parts):
+        with _writing(directory):
+            saved = attachments.save(directory, parts)
+        for path in saved:
             here.say(f'"{path}"')
 
 
@@ -145,11 +148,21 @@ def _to_author(here: Reading, text: str) -> tuple[list[int], str]:
 
 def _append(here: Reading, numbers: list[int], path: str) -> list[int]:
     """Append messages to a mailbox; return their numbers."""
-    size = sum(here.keep(here.entries[number - 1], path) for number in numbers)
+    with _writing(path):
+        size = sum(here.keep(here.entries[number - 1], path) for number in numbers)
     here.dot = numbers[-1]
     count = "1 message" if len(numbers) == 1 else f"{len(numbers)} messages"
     here.say(f'"{path}" {count}, {size} bytes')
     return numbers
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Say which file cannot be written: the error of a disk that is full does not name it."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _delete_saved(here: Reading, numbers: list[int]) -> None:

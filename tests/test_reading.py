@@ -400,6 +400,25 @@ def test_a_maildir_may_be_saved_to(inbox: Box) -> None:
     assert kept.body == b"body one\n"
 
 
+def test_a_slash_at_the_end_makes_a_maildir_where_nothing_is(inbox: Box) -> None:
+    (inbox.home / "file").write_text("x")
+    out = said(inbox, "s 1 ~/mdir/", "c 2 mdir/", "s 3 no/mdir/", "s 3 file/", "q")
+    kept = [letter.body for letter in letters(inbox.home / "mdir")]
+    assert kept == [b"body one\n", b"body two\n"]
+    assert "cannot write no/mdir/: No such file or directory\n" in out
+    assert "cannot write file/: File exists\n" in out
+    assert (inbox.home / "file").read_text() == "x"
+    assert len(names(inbox)) == 3
+
+
+def test_what_cannot_be_written_is_named(inbox: Box) -> None:
+    (inbox.home / "full").symlink_to("/dev/full")
+    out = said(inbox, "s 1 full", "w 2 ~/full", "q")
+    reason = "No space left on device\n"
+    assert out == f"cannot write full: {reason}cannot write {inbox.home}/full: {reason}"
+    assert len(names(inbox)) == 4
+
+
 def test_a_directory_of_other_files_is_made_no_maildir(inbox: Box) -> None:
     (inbox.home / "Documents").mkdir()
     (inbox.home / "Documents" / "plan.txt").write_text("x")
