@@ -12,8 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from _typeshed import ReadableBuffer
-
 EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
@@ -125,7 +123,7 @@ def complain(program: str, text: str) -> None:
         return
 
 
-def write(data: "ReadableBuffer") -> int:
+def write(data: bytes | memoryview) -> int:
     """Write all of `data` to standard output; return its length.
 
     Raise OutputError, or UnheardError where nobody reads it any more.
@@ -148,8 +146,8 @@ class _Output(io.FileIO):
     Its OSError would be taken for that of the file or mailbox at hand, and be told as such.
     """
 
-    def write(self, data: "ReadableBuffer") -> int:
-        return write(data)
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        return write(data)  # a BufferedWriter gives nothing else
 
 
 def ensure_descriptors() -> None:

@@ -154,8 +154,11 @@ MUTANTS = {
         (("scene=flush fault=kill", "/queue"),),
     ),
     "trusting": Mutant(
-        "a dropped file's owner not looked at",
-        (("pickup.py", "status.st_uid != uid or ", ""),),
+        "a dropped file's owner and number of names not looked at",
+        (
+            ("pickup.py", "status.st_uid != uid or ", ""),
+            ("pickup.py", "_MOST_NAMES = 2\n", "_MOST_NAMES = 9\n"),
+        ),
         (("scene=attacked fault=pause other=hardlink-unprotected", "/drop"),),
     ),
     "waiting": Mutant(
