@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -44,6 +44,22 @@ def saying(data: bytes) -> Iterator[tuple[Talk, socket.socket]]:
         talk.close()
         sender.join()
         theirs.close()
+
+
+class Pieces:
+    """A wire on which one piece after the other comes, and no time passes."""
+
+    name = "server"
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def heard(self, doing: str, limit: float) -> bytes:
+        del limit
+        piece = next(self._pieces, b"")
+        if not piece:
+            raise LostError("4.4.2", f"lost connection with {self.name} while {doing}")
+        return piece
 
 
 def texts(found: Iterator[tuple[Remote, Text | str]]) -> dict[str, bytes | str]:
@@ -365,3 +381,27 @@ def test_a_text_goes_over_pop3_unchanged(pieces):
     sent = b"\r\n".join(b"." + x if x[:1] == b"." else x for x in text.split(b"\n")) + b".\r\n"
     with saying(GREETED + b"+OK\r\n" + sent) as (talk, _):
         assert texts(Pop3(talk).retrieve(three()[:1])) == {"k1": text}
+
+
+@given(
+    said=st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\r\n.", b"\r\n.\r"])),
+    cuts=st.sets(st.integers(1, 60)),
+)
+def test_a_message_is_the_same_wherever_it_is_cut_on_its_way(said, cuts):
+    stream = b"".join(said) + b"\r\n.\r\n+OK next\r\n"
+    ends = [*(cut for cut in sorted(cuts) if cut < len(stream)), len(stream)]
+    pieces = [stream[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    text, end, rest = (b"\r\n" + stream).partition(b"\r\n.\r\n")
+    talk = Talk(Pieces(pieces))
+    found = b"".join(talk.until_dot("a message"))
+    assert found == (text + end[:2]).replace(b"\r\n.", b"\r\n")[2:]
+    lines = [talk.line("what follows") for _ in range(rest.count(b"\n"))]
+    assert lines == [line.removesuffix(b"\r") for line in rest.split(b"\n")[:-1]]
+
+
+def test_a_line_without_end_is_passed_on_as_it_comes():
+    """To look at all of it again for each piece made a core busy for minutes with 64 MB."""
+    wire = Pieces([*[b"A" * 1000] * 500, b"\r\n.\r\n"])
+    passed = [len(piece) for piece in Talk(wire).until_dot("a message")]
+    assert max(passed) <= 1000
+    assert sum(passed) == 500_000 + len(b"\r\n")

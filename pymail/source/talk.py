@@ -35,7 +35,7 @@ class Talk:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._buffer = b""
+        self._buffer = bytearray()
         self.host = wire.name
         self.secret = False
 
@@ -60,45 +60,59 @@ class Talk:
     def line(self, what: str) -> bytes:
         """Return the next line, without its end."""
         until = time.monotonic() + LIMIT
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > MOST_LINE:
+        seen = 0
+        while (end := self._buffer.find(b"\n", seen)) < 0:
+            seen = len(self._buffer)
+            if seen > MOST_LINE:
                 raise LostError("4.5.0", f"host {self.host}: a line without end in {what}")
             left = max(until - time.monotonic(), 0)
             self._buffer += self._wire.heard(f"receiving {what}", left)
-        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
-        return line.removesuffix(b"\r")
+        return self._taken(end, 1).removesuffix(b"\r")
 
     def exactly(self, size: int, what: str) -> Iterator[bytes]:
         """Yield the next `size` bytes."""
         pace = _Pace(self.host, what)
         while size:
             if not self._buffer:
-                self._buffer = self._wire.heard(f"receiving {what}", LIMIT)
-            piece, self._buffer = self._buffer[:size], self._buffer[size:]
+                self._buffer += self._wire.heard(f"receiving {what}", LIMIT)
+            piece = self._taken(min(size, len(self._buffer)))
             size -= len(piece)
             pace.check(len(piece))
             yield piece
 
     def until_dot(self, what: str, most: int = MOST_TEXT) -> Iterator[bytes]:
-        """Yield lines as they stand before a line with a dot alone; their own dots are undone."""
+        """Yield what comes before a line with a dot alone; the dots before dots are undone.
+
+        It comes as it is heard: a piece may begin and end within a line.
+        """
         pace = _Pace(self.host, what, most)
-        data, first = b"\r\n" + self._buffer, True
-        self._buffer = b""
+        # The first line begins as every other does: behind the end of a line.
+        self._buffer[:0] = b"\r\n"
+        added = 2
         while True:
-            end = data.find(_END)
-            # A line is whole when the next one has begun.
-            cut = end if end >= 0 else data.rfind(b"\r\n")
-            if cut > 0 or end == 0:
-                piece = data[:cut].replace(b"\r\n.", b"\r\n") + b"\r\n" * (end >= 0)
-                data = data[cut:]
-                yield piece[2:] if first else piece
-                first = False
+            end = self._buffer.find(_END)
+            cut = end + 2 if end >= 0 else len(self._buffer) - _begun(self._buffer)
+            if cut:
+                piece = self._taken(cut, len(_END) - 2 if end >= 0 else 0)
+                yield piece.replace(b"\r\n.", b"\r\n")[added:]
+                added = 0
             if end >= 0:
-                self._buffer = data[len(_END) :]
                 return
             heard = self._wire.heard(f"receiving {what}", LIMIT)
             pace.check(len(heard))
-            data += heard
+            self._buffer += heard
+
+    def _taken(self, size: int, beyond: int = 0) -> bytes:
+        """Take `size` bytes from what was heard, and drop those `beyond` them."""
+        taken = bytes(self._buffer[:size])
+        # A bytearray loses its beginning without a copy of what is left.
+        del self._buffer[: size + beyond]
+        return taken
+
+
+def _begun(heard: bytearray) -> int:
+    """Return how many bytes at the end of what was heard may be the beginning of _END."""
+    return next((n for n in range(len(_END) - 1, 0, -1) if heard.endswith(_END[:n])), 0)
 
 
 class _Pace:
