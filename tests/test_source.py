@@ -1,15 +1,17 @@
 """POP3 and IMAP with servers that lie, stall, break off, or say anything at all."""
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymail.source import After, RefusedError, Remote, Text, response, retrieval
+from pymail.source import After, RefusedError, Remote, Text, exchange, response, retrieval
 from pymail.source import talk as talks
 from pymail.source.imap import Imap
 from pymail.source.pop3 import Pop3
@@ -47,18 +49,36 @@ def saying(data: bytes) -> Iterator[tuple[Talk, socket.socket]]:
 
 
 class Pieces:
-    """A wire on which one piece after the other comes, and no time passes."""
+    """A wire on which one piece after the other comes, so many seconds later but for the first.
+
+    `now` is its own clock, `bytes` what has come.
+    """
 
     name = "server"
+    idle = True
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], every: float = 0, on_time: int = 0) -> None:
         self._pieces = iter(pieces)
+        self._waits = itertools.chain([0] * on_time, itertools.repeat(every))
+        self.now = 0.0
+        self.bytes = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def write(self, data: bytes, what: str, limit: float) -> None: ...
+
+    def close(self) -> None: ...
 
     def heard(self, doing: str, limit: float) -> bytes:
-        del limit
+        wait = next(self._waits)
+        self.now += min(limit, wait)
+        if limit < wait:
+            raise LostError("4.4.2", f"conversation with {self.name} timed out while {doing}")
         piece = next(self._pieces, b"")
         if not piece:
             raise LostError("4.4.2", f"lost connection with {self.name} while {doing}")
+        self.bytes += len(piece)
         return piece
 
 
@@ -320,6 +340,78 @@ def test_a_server_that_sends_drop_by_drop_is_left(monkeypatch):
         theirs.close()
 
 
+FETCHED = b"* 1 FETCH (UID 1 BODY[] {0}\r\n"
+ENDLESS = [
+    (OPENED + FETCHED, b" BODY[] {0}\r\n" * 4000, "too much in the answer to FETCH"),
+    (OPENED + b"* 1 FETCH (UID 1", b" X {1}\r\ny" * 4000, "too much in the answer to FETCH"),
+    (OPENED + FETCHED, b"(" * 60_000, "a line without end in the answer to FETCH"),
+    (OPENED + FETCHED, b' "x', "a line without end in the answer to FETCH"),
+    (OPENED, b"* 1 EXISTS\r\n" * 4000, "the answer to FETCH has no end"),
+    (OPENED, b"\r\n" * 30_000, "the answer to FETCH has no end"),
+    (OPENED, FETCHED.replace(b"{0}", b"{50000}") + b"y" * 50_000 + b")\r\n", ".* has no end"),
+    (OPENED, FETCHED.replace(b"{0}", b"{9999999999}") + b"y" * 50_000, ".* has no end"),
+    (b"* OK\r\n", b"* 1 EXISTS\r\n" * 4000, "the answer to CAPABILITY has no end"),
+    (b"* OK\r\n", b"* CAPABILITY" + b" X" * 60_000, "the answer to CAPABILITY has no end"),
+    (OPENED.replace(b"VE\r", b"VE\r\n* X {60}\r"), b"y" * 99, "the answer to .* has no end"),
+]
+
+
+@pytest.mark.parametrize(("said", "more", "words"), ENDLESS)
+def test_an_answer_without_end_is_soon_left(monkeypatch, said: bytes, more: bytes, words: str):
+    monkeypatch.setattr(exchange, "MOST_LISTING", 1 << 19)
+    monkeypatch.setattr(retrieval, "MOST_TEXT", 1 << 21)
+    wire = Pieces(itertools.chain([said], itertools.repeat(more)))
+    with pytest.raises(LostError, match=f"host server: {words}"):
+        texts(Imap(Talk(wire)).retrieve(three()[:1]))
+    assert wire.bytes < 3 << 20
+
+
+def converse(talk: Talk, kind: type[Imap | Pop3]) -> None:
+    """Do all that a fetch does."""
+    server = kind(talk)
+    server.log_in(LOGIN, ())
+    server.look("INBOX")
+    texts(server.retrieve(three()[:1]))
+    server.finish(three()[:1], After("delete"))
+    server.quit()
+
+
+IMAP_SAYS = [
+    *(b"* OK hello\r\n", CAPABILITY + b"a1 OK\r\n", b"+ \r\n", b"a2 OK\r\n"),
+    *(CAPABILITY + b"a3 OK\r\n", SELECTED.replace(b"a2", b"a4")),
+    *(b"* 1 FETCH (UID 1 RFC822.SIZE 3)\r\n", b"a5 OK\r\n"),
+    *(b"* 1 FETCH (UID 1 BODY[] {9999}\r\n", b"x" * 9999 + b")\r\n", b"a6 OK\r\n"),
+    *(b"a7 OK\r\n", b"a8 OK\r\n", b"* BYE\r\na9 OK\r\n"),
+]
+POP3_SAYS = [
+    *(b"+OK hello\r\n", b"+OK\r\nUIDL\r\nSASL CRAM-MD5\r\n.\r\n", b"+ PDE=\r\n"),
+    *(b"+OK\r\n", b"-ERR\r\n", b"+OK\r\n", b"1 10\r\n.\r\n", b"+OK\r\n1 a\r\n.\r\n", b"+OK\r\n"),
+    *(b"Subject: x\r\n", b"\r\n.\r\n", b"+OK\r\n", b"+OK\r\n"),
+]
+STATES = [
+    (kind, says[:n])
+    for kind, says in ((Imap, IMAP_SAYS), (Pop3, POP3_SAYS))
+    for n in range(len(says))
+]
+
+
+@pytest.mark.parametrize("drop", [b"x", b"* 1 EXISTS\r\n", b"* 1 FETCH (BODY[] {0}\r\n"])
+@pytest.mark.parametrize(("kind", "said"), STATES)
+def test_a_server_that_drips_is_left_in_every_state(monkeypatch, kind, said, drop: bytes):
+    for every in (59, 1):
+        # What it says on time comes one by one, and then a drop each minute, or each second.
+        wire = Pieces([*said, *[drop] * 2000], every, on_time=len(said))
+        monkeypatch.setattr(talks, "time", SimpleNamespace(monotonic=wire.monotonic))
+        why = ""
+        try:
+            converse(Talk(wire), kind)
+        except LostError as lost:
+            why = str(lost)
+        assert wire.now <= 2 * talks.LIMIT + talks.MOST_WAIT
+        # Whole lines are answers in POP3, and such as refuse.
+        assert "server" in why or (kind is Pop3 and drop.endswith(b"\n"))
+
+
 WORDS = [
     *(b"* OK hello\r\n", b"+OK <a@b>\r\n", b"+OK\r\n", b"-ERR no\r\n", b".\r\n", b"+ \r\n"),
     *(b"a1 OK\r\n", b"a2 OK\r\n", b"a3 OK\r\n", b"a4 OK x\r\n", b"a2 NO\r\n", b"a3 BAD\r\n"),
@@ -405,3 +497,8 @@ def test_a_line_without_end_is_passed_on_as_it_comes():
     passed = [len(piece) for piece in Talk(wire).until_dot("a message")]
     assert max(passed) <= 1000
     assert sum(passed) == 500_000 + len(b"\r\n")
+
+
+@pytest.mark.parametrize(("kind", "says"), [(Imap, IMAP_SAYS), (Pop3, POP3_SAYS)])
+def test_the_server_that_drips_would_else_be_a_good_one(kind, says):
+    converse(Talk(Pieces(says)), kind)

@@ -1,11 +1,10 @@
 """Commands to an IMAP server, each with a tag, and what it answers."""
 
-import time
 from collections.abc import Callable, Iterator
 
 from pymail.source import response
 from pymail.source.response import Response
-from pymail.source.talk import MOST_LISTING, MOST_WAIT, SLOWEST, Talk, words
+from pymail.source.talk import MOST_EARLY, MOST_LISTING, MOST_WAIT, Pace, Talk, words
 from pymail.transport.wire import LostError, Tunnel
 
 
@@ -41,30 +40,27 @@ class Exchange:
         """Close the connection."""
         self._talk.close()
 
-    def ask(self, *line: str) -> bool:
+    def ask(self, *line: str, most: int = MOST_LISTING) -> bool:
         """Say a command and wait for its end; say whether that was a yes."""
-        for each in self.said(*line):
+        for each in self.said(*line, most=most):
             each.close()
         return self.good()
 
-    def said(self, *line: str) -> Iterator[Response]:
-        """Say a command; yield what is answered up to its end."""
+    def said(self, *line: str, most: int = MOST_LISTING) -> Iterator[Response]:
+        """Say a command; yield what is answered up to its end, `most` bytes of it."""
         tag, what = self._tag(), line[0] if line[0] != "UID" else line[1]
         text = " ".join(line)
         if any(c in text for c in "\r\n\0"):
             raise LostError("4.3.5", f"cannot say a control character to {self.host}")
         data = text.encode("utf-8", "surrogateescape")
         self._talk.say(tag + b" " + data + b"\r\n", what)
-        waited, size = 0.0, 0
+        pace, size = Pace(MOST_WAIT, most), 0
         while True:
-            begun = time.monotonic()
-            each = response.heard(self._talk, f"the answer to {what}")
-            # What comes after each response is our own time.
-            waited += time.monotonic() - begun
-            size += len(each.text)
-            if waited > MOST_WAIT + size / SLOWEST or size > MOST_LISTING:
+            each = response.heard(self._talk, f"the answer to {what}", pace)
+            size += len(each.text) + 1
+            if size > MOST_LISTING:  # texts of messages may be more
                 each.close()
-                raise LostError("4.4.2", f"host {self.host} does not come to an end of {what}")
+                raise LostError("4.5.0", f"host {self.host}: the answer to {what} has no end")
             if each.text.startswith(tag + b" "):
                 each.close()
                 self._final = each.text[len(tag) + 1 :]
@@ -77,13 +73,14 @@ class Exchange:
     def authentication(self, name: str) -> Callable[[str | None], tuple[bytes | None, bool]]:
         """Return what says the lines of AUTHENTICATE, None to begin, as prove() asks for them."""
         tag = self._tag()
+        pace = Pace(MOST_WAIT, MOST_EARLY)
         begin = tag + b" AUTHENTICATE " + name.encode() + b"\r\n"
 
         def ask(line: str | None) -> tuple[bytes | None, bool]:
             data = begin if line is None else line.encode() + b"\r\n"
             self._talk.say(data, "AUTHENTICATE")
             while True:
-                each = response.heard(self._talk, "the answer to AUTHENTICATE")
+                each = response.heard(self._talk, "the answer to AUTHENTICATE", pace)
                 each.close()
                 if each.text.startswith(b"+"):
                     return each.text[2:], False

@@ -8,7 +8,7 @@ from pymail.source import After, RefusedError, Remote, Text, notation
 from pymail.source.exchange import Exchange
 from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.retrieval import VALIDITY, Retrieval
-from pymail.source.talk import Talk, words
+from pymail.source.talk import MOST_EARLY, Talk, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -39,7 +39,7 @@ class Imap:
         if self._known:
             # Who is logged in already cannot ask for TLS any more (CVE-2020-12398).
             raise LostError("4.7.0", f"host {host} leaves no room for TLS")
-        if not self._exchange.ask("STARTTLS") or not self._exchange.idle:
+        if not self._exchange.ask("STARTTLS", most=MOST_EARLY) or not self._exchange.idle:
             said = self._exchange.end
             raise LostError("4.7.4", f"host {host} does not begin TLS: {said}")
         self._exchange.secure(tunnel)
@@ -183,7 +183,7 @@ class Imap:
         else:
             user, password = notation.quoted(login.user), notation.quoted(login.password)
             secrets.add(password)
-            good = self._exchange.ask("LOGIN", user, password)
+            good = self._exchange.ask("LOGIN", user, password, most=MOST_EARLY)
         if not good:
             said = self._exchange.end
             later = "[UNAVAILABLE]" in said or "[INUSE]" in said
@@ -192,7 +192,7 @@ class Imap:
 
     def _ask_capabilities(self) -> None:
         found: list[str] = []
-        for response in self._exchange.said("CAPABILITY"):
+        for response in self._exchange.said("CAPABILITY", most=MOST_EARLY):
             response.close()
             if response.text[:13].upper() == b"* CAPABILITY ":
                 found += response.text[13:].decode("ascii", "replace").upper().split()

@@ -8,7 +8,7 @@ from hashlib import md5
 from pymail.sasl import Secrets
 from pymail.source import After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import MOST_LINE, MOST_LISTING, Talk, collected, words
+from pymail.source.talk import MOST_EARLY, MOST_LISTING, Talk, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -146,7 +146,7 @@ class Pop3:
         """Return what the server says that it can, by its first word."""
         if not self._ask("CAPA").startswith(b"+OK"):
             return {}
-        said = self._talk.until_dot("the answer to CAPA", MOST_LINE)
+        said = self._talk.until_dot("the answer to CAPA", MOST_EARLY)
         lines = b"".join(said).decode("ascii", "replace")
         found = (line.partition(" ") for line in lines.upper().splitlines())
         return {name: rest for name, _, rest in found}

@@ -3,11 +3,11 @@
 import re
 
 from pymail.source import Text
-from pymail.source.talk import Talk, collected
+from pymail.source.talk import Pace, Talk, collected
 from pymail.transport.wire import LostError
 
-MOST_LITERAL = 1 << 20
-"""Bytes of a literal that is no message."""
+MOST_RESPONSE = 1 << 20
+"""Bytes of a response beside the message in it."""
 
 PART = 1 << 21
 """Bytes of a message that are asked for at once; a larger one comes in parts."""
@@ -16,6 +16,9 @@ _LITERAL = re.compile(rb"\{(\d{1,10})\}\Z")
 _PART = re.compile(rb"[( ]BODY\[\]<(\d{1,12})> \Z")
 _QUOTED = re.compile(rb'[( ]BODY\[\] "((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PART = re.compile(rb'[( ]BODY\[\](?:<(\d{1,12})>)? (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
+_NEAR = 40
+"""Bytes in which a line says that there is a literal, and what it is."""
+
 _UID = re.compile(rb"[( ]UID (\d{1,10})(?=[ )])")
 
 
@@ -57,36 +60,38 @@ class Response:
             self.message.close()
 
 
-def heard(talk: Talk, what: str) -> Response:
-    """Return the next response of a server.  LostError."""
+def heard(talk: Talk, what: str, pace: Pace) -> Response:
+    """Return the next response of a server, as fast as that may be.  LostError."""
     response = Response()
     try:
-        _read(response, talk, what)
+        _read(response, talk, what, pace)
     except BaseException:
         response.close()
         raise
     return response
 
 
-def _read(response: Response, talk: Talk, what: str) -> None:
+def _read(response: Response, talk: Talk, what: str, pace: Pace) -> None:
+    text = bytearray()
     while True:
-        line = talk.line(what)
-        response.text += line
-        literal = _LITERAL.search(line)
+        start = len(text)
+        text += talk.line(what, pace)
+        # However many literals there are, what is before them is not looked at again.
+        literal = _LITERAL.search(text, max(start, len(text) - _NEAR))
+        size = int(literal[1]) if literal else 0
+        before = bytes(text[-_NEAR : -len(literal[0])]) if literal else b""
+        whole, part = before.endswith(b"BODY[] "), literal and _PART.search(before)
+        if len(text) + (0 if whole or part else size) > MOST_RESPONSE:
+            raise LostError("4.5.0", f"host {talk.host}: too much in {what}")
         if not literal:
-            return
-        size = int(literal[1])
-        pieces = talk.exactly(size, what)
-        if response.text[: len(response.text) - len(literal[0])].endswith(b"BODY[] "):
+            break
+        pieces = talk.exactly(size, what, pace)
+        if whole:
             response.close()
             response.message = collected(pieces)
-            response.text += b" "
-        elif match := _PART.search(response.text[: len(response.text) - len(literal[0])]):
+        elif part:
             if size > PART:
                 raise LostError("4.5.0", f"host {talk.host}: more than asked in {what}")
-            response.part, response.offset = b"".join(pieces), int(match[1])
-            response.text += b" "
-        elif size + len(response.text) > MOST_LITERAL:
-            raise LostError("4.5.0", f"host {talk.host}: too much in {what}")
-        else:
-            response.text += b"".join(pieces)
+            response.part, response.offset = b"".join(pieces), int(part[1])
+        text += b" " if whole or part else b"".join(pieces)
+    response.text = bytes(text)

@@ -49,7 +49,7 @@ class Retrieval:
     def _fetched(self, waiting: dict[int, Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield messages, each of which waits no more."""
         uids = notation.whole(sorted(waiting))
-        for each in self._exchange.said("UID", "FETCH", uids, "(UID BODY.PEEK[])"):
+        for each in self._exchange.said("UID", "FETCH", uids, "(UID BODY.PEEK[])", most=MOST_TEXT):
             text = each.whole()
             remote = waiting.pop(each.uid, None) if text is not None else None
             if remote is not None and text is not None:

@@ -20,6 +20,9 @@ SLOWEST = 500
 MOST_WAIT = 600
 """Seconds that a command may take, beside what SLOWEST allows for the answer."""
 
+MOST_EARLY = 1 << 16
+"""Bytes of an answer before the server knows us, and in a login."""
+
 MOST_LINE = 1 << 20
 MOST_LISTING = 1 << 26
 """Bytes of a line, and of an answer, that is no message; SEARCH answers in one line."""
@@ -28,6 +31,34 @@ MOST_TEXT = 1 << 30
 """Bytes of the largest message there can be."""
 
 _END = b"\r\n.\r\n"
+
+
+class Pace:
+    """How long an answer may be, and how fast it has to come: in `wait` seconds, and SLOWEST.
+
+    What counts is what comes, and only the time in which we wait for it.
+    """
+
+    def __init__(self, wait: float, most: int = MOST_TEXT) -> None:
+        self._wait = wait
+        self._most = most
+        self._size = 0
+        self._waited = 0.0
+
+    @property
+    def left(self) -> float:
+        """The seconds in which more of it has to come."""
+        return max(self._wait + self._size / SLOWEST - self._waited, 0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more has come than may come."""
+        return self._size > self._most
+
+    def add(self, size: int, waited: float) -> None:
+        """Count bytes that have come, and the seconds that we waited for them."""
+        self._size += size
+        self._waited += waited
 
 
 class Talk:
@@ -57,27 +88,25 @@ class Talk:
         """Send whole lines; `what` is for people."""
         self._wire.write(data, what, LIMIT)
 
-    def line(self, what: str) -> bytes:
-        """Return the next line, without its end."""
+    def line(self, what: str, pace: Pace | None = None) -> bytes:
+        """Return the next line, without its end; `pace` is that of an answer in many lines."""
         until = time.monotonic() + LIMIT
+        pace = pace or Pace(LIMIT)
         seen = 0
         while (end := self._buffer.find(b"\n", seen)) < 0:
             seen = len(self._buffer)
             if seen > MOST_LINE:
                 raise LostError("4.5.0", f"host {self.host}: a line without end in {what}")
-            left = max(until - time.monotonic(), 0)
-            self._buffer += self._wire.heard(f"receiving {what}", left)
+            self._hear(what, pace, max(until - time.monotonic(), 0))
         return self._taken(end, 1).removesuffix(b"\r")
 
-    def exactly(self, size: int, what: str) -> Iterator[bytes]:
+    def exactly(self, size: int, what: str, pace: Pace) -> Iterator[bytes]:
         """Yield the next `size` bytes."""
-        pace = _Pace(self.host, what)
         while size:
             if not self._buffer:
-                self._buffer += self._wire.heard(f"receiving {what}", LIMIT)
+                self._hear(what, pace, LIMIT)
             piece = self._taken(min(size, len(self._buffer)))
             size -= len(piece)
-            pace.check(len(piece))
             yield piece
 
     def until_dot(self, what: str, most: int = MOST_TEXT) -> Iterator[bytes]:
@@ -85,7 +114,7 @@ class Talk:
 
         It comes as it is heard: a piece may begin and end within a line.
         """
-        pace = _Pace(self.host, what, most)
+        pace = Pace(LIMIT, most)
         # The first line begins as every other does: behind the end of a line.
         self._buffer[:0] = b"\r\n"
         added = 2
@@ -98,9 +127,15 @@ class Talk:
                 added = 0
             if end >= 0:
                 return
-            heard = self._wire.heard(f"receiving {what}", LIMIT)
-            pace.check(len(heard))
-            self._buffer += heard
+            self._hear(what, pace, LIMIT)
+
+    def _hear(self, what: str, pace: Pace, limit: float) -> None:
+        begun = time.monotonic()
+        heard = self._wire.heard(f"receiving {what}", min(limit, pace.left))
+        pace.add(len(heard), time.monotonic() - begun)
+        if pace.is_over:
+            raise LostError("4.5.0", f"host {self.host}: {what} has no end")
+        self._buffer += heard
 
     def _taken(self, size: int, beyond: int = 0) -> bytes:
         """Take `size` bytes from what was heard, and drop those `beyond` them."""
@@ -113,26 +148,6 @@ class Talk:
 def _begun(heard: bytearray) -> int:
     """Return how many bytes at the end of what was heard may be the beginning of _END."""
     return next((n for n in range(len(_END) - 1, 0, -1) if heard.endswith(_END[:n])), 0)
-
-
-class _Pace:
-    """How fast a text comes, and how long it is."""
-
-    def __init__(self, host: str, what: str, most: int = MOST_TEXT) -> None:
-        self._most = most
-        self._host = host
-        self._what = what
-        self._size = 0
-        self._begun = time.monotonic()
-
-    def check(self, more: int) -> None:
-        """Raise LostError where that is too slow, or too much."""
-        self._size += more
-        if self._size > self._most:
-            raise LostError("4.5.0", f"host {self._host}: {self._what} has no end")
-        if time.monotonic() - self._begun > LIMIT + self._size / SLOWEST:
-            words = f"conversation with {self._host} timed out while receiving {self._what}"
-            raise LostError("4.4.2", words)
 
 
 def collected(pieces: Iterable[bytes]) -> Text:
