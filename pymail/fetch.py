@@ -21,11 +21,11 @@ from pymail.fetched import Fetched, place
 from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
-from pymail.source import RefusedError, Remote, Source, Text
+from pymail.source import MOST_TEXT, RefusedError, Remote, Source, Text
 from pymail.source.imap import Imap
 from pymail.source.pop3 import AGAIN, Pop3
 from pymail.source.response import PART
-from pymail.source.talk import LIMIT, Talk
+from pymail.source.talk import LIMIT, EndlessError, Talk
 from pymail.spool import Spool
 from pymail.transport.connect import call
 from pymail.transport.tunnel import Tunnel
@@ -81,6 +81,8 @@ class Fetch:
         self._marks: dict[str, str] = {}
         self._awaited = ""
         self._culprits: set[str] = set()
+        self._large: set[str] = set()
+        self._most = min(account.size_limit or MOST_TEXT, MOST_TEXT)
         self.summary = Summary()
 
     def run(self, *, dry: bool = False) -> Summary:
@@ -142,7 +144,10 @@ class Fetch:
         if not key or len(self._culprits) == MOST_CULPRITS:
             return False
         self._culprits.add(key)
-        self._fail(f"message {key}: {lost}")
+        if isinstance(lost, EndlessError) and self._account.size_limit:
+            self._leave_large(key, f"more than {self._most}")
+        else:
+            self._fail(f"message {key}: {lost}")
         self.summary.waiting = self.summary.messages
         return True
 
@@ -157,12 +162,10 @@ class Fetch:
         account, after = self._account, self._account.after
         remotes = source.look(box)
         new = [e for e in remotes if e.key not in record and e.key not in self._culprits]
-        large = [each for each in new if 0 < account.size_limit < each.size]
-        for each in large:
-            self.summary.warnings.append(
-                f"left on the server: a message of {each.size} bytes (size_limit)"
-            )
-        wanted = [each for each in new if each not in large]
+        for each in new:
+            if 0 < account.size_limit < each.size:
+                self._leave_large(each.key, str(each.size))
+        wanted = [each for each in new if each.key not in self._large]
         self.summary.waiting += len(wanted)
         present = {each.key for each in remotes}
         if there is None:
@@ -202,11 +205,14 @@ class Fetch:
         waiting = {each.key: None for each in group}
         self._awaited = group[0].key
         try:
-            for remote, text in source.retrieve(group, then):
+            for remote, text in source.retrieve(group, then, self._most):
                 del waiting[remote.key]
                 self._awaited = next(iter(waiting), "")
                 if isinstance(text, str):
                     self._leave(remote, f"the server says: {text}")
+                elif text.size > self._most:
+                    text.close()
+                    self._leave_large(remote.key, f"more than {self._most}")
                 elif remote.size and not text.size:
                     text.close()
                     self._leave(remote, f"the server gives nothing of its {remote.size} bytes")
@@ -263,6 +269,14 @@ class Fetch:
     def _named(self, remote: Remote) -> str:
         """Return a name for a message that no other has: its key alone may be given again."""
         return digest(self._account.name, _whole(remote.key, self._marks.get(remote.key, "")))
+
+    def _leave_large(self, key: str, size: str) -> None:
+        """Tell once of a message that is over the limit, whatever the server said before."""
+        if key not in self._large:
+            self._large.add(key)
+            self.summary.warnings.append(
+                f"left on the server: a message of {size} bytes (size_limit)"
+            )
 
     def _leave(self, remote: Remote, words: str) -> None:
         self.summary.left += 1

@@ -10,7 +10,13 @@ Say = Callable[[bytes | str], None]
 
 
 class Pop:
-    """A POP3 server with `mail`: lists of [UIDL, message]."""
+    """A POP3 server with `mail`: lists of [UIDL, message].
+
+    `size` is what it says of each, where that is a lie; `sent` the bytes of messages it has sent.
+    """
+
+    size = 0
+    sent = 0
 
     def __init__(self, *mail: tuple[str, bytes]) -> None:
         self.mail = list(mail)
@@ -22,13 +28,17 @@ class Pop:
         for line in lines:
             verb, _, rest = line.partition(" ")
             if verb == "LIST":
-                sizes = (f"{n} {len(text)}\r\n" for n, (_, text) in enumerate(self.mail, 1))
+                sizes = (
+                    f"{n} {self.size or len(text)}\r\n" for n, (_, text) in enumerate(self.mail, 1)
+                )
                 say("+OK\r\n" + "".join(sizes) + ".")
             elif verb == "UIDL":
                 names = (f"{n} {name}\r\n" for n, (name, _) in enumerate(self.mail, 1))
                 say("+OK\r\n" + "".join(names) + ".")
             elif verb == "RETR":
-                say(b"+OK\r\n" + self.mail[int(rest) - 1][1] + b"\r\n.")
+                text = self.mail[int(rest) - 1][1]
+                say(b"+OK\r\n" + text + b"\r\n.")
+                self.sent += len(text)
             elif verb == "DELE":
                 deleted.add(int(rest) - 1)
                 say("+OK")
@@ -44,9 +54,11 @@ class Imap:
     """An IMAP server with `folders`: messages by UID by name.
 
     `odd` is asked first: it gets the tag and the line, and says whether it has answered.
-    `deleted` are the UIDs that somebody has marked, `greeting` and `able` what it says of itself.
+    `deleted` are the UIDs that somebody has marked, `greeting` and `able` what it says of itself,
+    `size` what it says of each message, where that is a lie.
     """
 
+    size = 0
     greeting = "OK hello"
     able = "UIDPLUS MOVE"
 
@@ -81,7 +93,7 @@ class Imap:
                     say(f"* {len(here)} EXISTS\r\n* OK [UIDVALIDITY 7] ok")
                 case ["UID", "FETCH", "1:*", *_]:
                     for uid, text in here.items():
-                        say(f"* 1 FETCH (UID {uid} RFC822.SIZE {len(text)})")
+                        say(f"* 1 FETCH (UID {uid} RFC822.SIZE {self.size or len(text)})")
                 case ["UID", "FETCH", wanted, *_]:
                     for uid in uids(wanted):
                         data = uid, len(here[uid]), here[uid]

@@ -325,6 +325,41 @@ def test_a_message_over_which_the_server_hangs_up_keeps_back_no_other(box: Box) 
     assert subjects(box) == ["five", "seven"]
 
 
+@pytest.mark.parametrize("size", [2000, 3_000_000])
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_a_message_that_is_larger_than_its_server_says_stays_there(
+    box: Box, protocol: str, size: int
+) -> None:
+    large = letter("large") + b"\r\n" + (b"x" * 98 + b"\r\n") * (size // 100)
+    mail = {1: letter("one"), 2: large, 3: letter("three"), 4: large, 5: letter("five")}
+    server: Imap | Pop = Imap({"INBOX": mail})
+    if protocol == "pop3":
+        server = Pop(*((f"u{uid}", text) for uid, text in mail.items()))
+    server.size = 10
+    with serving(server) as port:
+        configure(box, protocol, port, MAILDIR, DELETE, "size_limit = 1000")
+        for fetched in (3, 0):
+            said = fetch(box)
+            assert f"{fetched} fetched" in said
+            assert said.count("left on the server: a message of more than 1000 bytes") == 2
+    left = mail if isinstance(server, Imap) else dict(server.mail)
+    assert list(left.values()) == [large, large]
+    assert subjects(box) == ["five", "one", "three"]
+
+
+def test_a_server_all_of_whose_messages_are_larger_than_it_says_is_left(box: Box) -> None:
+    large = letter("large") + b"\r\n" + b"x" * 3_000_000
+    server = Pop(*((f"u{n}", large) for n in range(30)))
+    server.size = 10
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, "size_limit = 1000")
+        said = fetch(box, 75)
+    assert said.startswith("pymail: cannot fetch isp: host 127.0.0.1")
+    assert "a message has no end" in said
+    assert server.sent <= 11 * len(large)
+    assert subjects(box) == []
+
+
 def test_a_program_gets_one_message_twice_at_most(box: Box) -> None:
     server = Pop(*((str(n), letter(str(n))) for n in range(40)))
     script = box.home / "take"

@@ -136,6 +136,13 @@ def test_pop3_without_pipelining_waits_for_each_answer():
         assert server.recv(1 << 16) == b"CAPA\r\nRETR 1\r\n"
 
 
+@pytest.mark.parametrize("size", [b"x", b"-5", b"9" * 5000])
+def test_pop3_takes_a_size_that_is_none_for_unknown(size: bytes):
+    listed = b"+OK\r\n1 " + size + b"\r\n.\r\n"
+    with saying(GREETED + listed + b"+OK\r\n1 a\r\n.\r\n") as (talk, _):
+        assert Pop3(talk).look("") == [Remote("a", 1, 0)]
+
+
 def test_imap_takes_literals_and_strings_wherever_the_uid_stands():
     replies = b"* 1 FETCH (BODY[] {3}\r\na\r\n UID 1)\r\n* 9 EXISTS\r\n"
     replies += b'* 2 FETCH (FLAGS (\\Seen) UID 2 BODY[] "q \\"\\\\ q")\r\n'
@@ -174,6 +181,19 @@ def test_imap_takes_a_large_message_in_parts_up_to_its_real_end(monkeypatch, las
     found = parts(monkeypatch, replies)
     assert isinstance(found, bytes)
     assert found.removesuffix(b'q"') == b"ab\n\ncd"
+
+
+@pytest.mark.parametrize("size", [1000, 5_000_000])
+def test_of_a_message_that_is_larger_than_wanted_no_more_parts_are_asked_for(monkeypatch, size):
+    monkeypatch.setattr(response, "PART", 1 << 20)
+    told = b"* 1 FETCH (UID 1 BODY[]<%d> {%d}\r\n%b)\r\na%d OK\r\n"
+    replies = (told % (n << 20, 1 << 20, b"x" * (1 << 20), n + 2) for n in range(100))
+    wire = Pieces([OPENED, *replies])
+    ((_, text),) = Imap(Talk(wire)).retrieve([Remote("k1", 1, 9 << 20)], most=size)
+    assert isinstance(text, Text)
+    assert size < text.size < size + (2 << 20)
+    assert wire.bytes < 2 * size + (3 << 20)
+    text.close()
 
 
 def test_a_server_that_knows_no_parts_may_give_the_whole(monkeypatch):
@@ -349,7 +369,11 @@ ENDLESS = [
     (OPENED, b"* 1 EXISTS\r\n" * 4000, "the answer to FETCH has no end"),
     (OPENED, b"\r\n" * 30_000, "the answer to FETCH has no end"),
     (OPENED, FETCHED.replace(b"{0}", b"{50000}") + b"y" * 50_000 + b")\r\n", ".* has no end"),
-    (OPENED, FETCHED.replace(b"{0}", b"{9999999999}") + b"y" * 50_000, ".* has no end"),
+    (
+        OPENED,
+        FETCHED.replace(b"{0}", b"{9999999999}") + b"y" * 50_000,
+        "a message of 9999999999 bytes in",
+    ),
     (b"* OK\r\n", b"* 1 EXISTS\r\n" * 4000, "the answer to CAPABILITY has no end"),
     (b"* OK\r\n", b"* CAPABILITY" + b" X" * 60_000, "the answer to CAPABILITY has no end"),
     (OPENED.replace(b"VE\r", b"VE\r\n* X {60}\r"), b"y" * 99, "the answer to .* has no end"),

@@ -10,7 +10,10 @@ from typing import NamedTuple, Protocol
 
 from pymail.account import After
 
-__all__ = ["After", "RefusedError", "Remote", "Source", "Text"]
+__all__ = ["MOST_TEXT", "After", "RefusedError", "Remote", "Source", "Text"]
+
+MOST_TEXT = 1 << 30
+"""Bytes of the largest message there can be."""
 
 _IN_MEMORY = 1 << 20
 
@@ -72,11 +75,13 @@ class Source(Protocol):
         ...
 
     def retrieve(
-        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = (), most: int = MOST_TEXT
     ) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it.
 
-        Those that will be asked for `then` may be asked for already.
+        Those that will be asked for `then` may be asked for already.  Of a message that turns
+        out to be larger than `most` comes enough to show that; EndlessError where it is so much
+        larger that there is no going on behind it.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from pymail.source import response
+from pymail.source import MOST_TEXT, response
 from pymail.source.response import Response
 from pymail.source.talk import MOST_EARLY, MOST_LISTING, MOST_WAIT, Pace, Talk, words
 from pymail.transport.wire import LostError, Tunnel
@@ -46,8 +46,13 @@ class Exchange:
             each.close()
         return self.good()
 
-    def said(self, *line: str, most: int = MOST_LISTING) -> Iterator[Response]:
-        """Say a command; yield what is answered up to its end, `most` bytes of it."""
+    def said(
+        self, *line: str, most: int = MOST_LISTING, largest: int = MOST_TEXT
+    ) -> Iterator[Response]:
+        """Say a command; yield what is answered up to its end: `most` bytes.
+
+        Messages in it have `largest` bytes: see heard().
+        """
         tag, what = self._tag(), line[0] if line[0] != "UID" else line[1]
         text = " ".join(line)
         if any(c in text for c in "\r\n\0"):
@@ -56,7 +61,7 @@ class Exchange:
         self._talk.say(tag + b" " + data + b"\r\n", what)
         pace, size = Pace(MOST_WAIT, most), 0
         while True:
-            each = response.heard(self._talk, f"the answer to {what}", pace)
+            each = response.heard(self._talk, f"the answer to {what}", pace, largest)
             size += len(each.text) + 1
             if size > MOST_LISTING:  # texts of messages may be more
                 each.close()
@@ -80,7 +85,7 @@ class Exchange:
             data = begin if line is None else line.encode() + b"\r\n"
             self._talk.say(data, "AUTHENTICATE")
             while True:
-                each = response.heard(self._talk, "the answer to AUTHENTICATE", pace)
+                each = response.heard(self._talk, "the answer to AUTHENTICATE", pace, 0)
                 each.close()
                 if each.text.startswith(b"+"):
                     return each.text[2:], False

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from pymail.sasl import Secrets
-from pymail.source import After, RefusedError, Remote, Text, notation
+from pymail.source import MOST_TEXT, After, RefusedError, Remote, Text, notation
 from pymail.source.exchange import Exchange
 from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.retrieval import VALIDITY, Retrieval
@@ -81,11 +81,14 @@ class Imap:
         ]
 
     def retrieve(
-        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = (), most: int = MOST_TEXT
     ) -> Iterator[tuple[Remote, Text | str]]:
-        """Yield each message, or the words in which the server refuses it."""
+        """Yield each message, or the words in which the server refuses it.
+
+        One of more than `most` bytes comes as Source.retrieve() says.
+        """
         del then  # between groups there are commands for what is safe here
-        return Retrieval(self._exchange, self._validity).texts(remotes)
+        return Retrieval(self._exchange, self._validity, most).texts(remotes)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
         """Flag, delete or move messages of the folder that was looked at."""

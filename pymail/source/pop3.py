@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import md5
 
 from pymail.sasl import Secrets
-from pymail.source import After, Remote, Text
+from pymail.source import MOST_TEXT, After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import MOST_EARLY, MOST_LISTING, Talk, collected, words
+from pymail.source.talk import MOST_EARLY, MOST_LISTING, Talk, carried, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -17,6 +17,8 @@ AGAIN = "\N{SECTION SIGN}"
 
 AHEAD = 100
 """Commands that wait for their answers; when half of them have come, more are sent."""
+
+_SIZE = re.compile(rb"\d{1,12}")
 
 
 class Pop3:
@@ -71,15 +73,16 @@ class Pop3:
             count[key] = count.get(key, 0) + 1
             if count[key] > 1:  # copies of one message may have the same UIDL; so may others
                 key += f"{AGAIN}{count[key]}"
-            found.append(Remote(key, number, int(size) if size.isdigit() else 0))
+            found.append(Remote(key, number, int(size) if _SIZE.fullmatch(size) else 0))
         return found
 
     def retrieve(
-        self, remotes: Sequence[Remote], then: Sequence[Remote] = ()
+        self, remotes: Sequence[Remote], then: Sequence[Remote] = (), most: int = MOST_TEXT
     ) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it.
 
         Those that come `then` are asked for before the last ones of these have been looked at.
+        One of more than `most` bytes comes as Source.retrieve() says.
         """
         ahead = AHEAD if "PIPELINING" in self._able else 1
         waiting = deque(each for each in (*remotes, *then) if each.number not in self._asked)
@@ -93,7 +96,8 @@ class Pop3:
             reply = self._talk.line("the answer to RETR")
             self._asked.remove(each.number)
             if reply.startswith(b"+OK"):
-                yield each, collected(self._talk.until_dot("a message"))
+                pieces = self._talk.until_dot("a message", carried(most))
+                yield each, collected(pieces, most)
             else:
                 yield each, words(reply)
 

@@ -3,7 +3,7 @@
 import re
 
 from pymail.source import Text
-from pymail.source.talk import Pace, Talk, collected
+from pymail.source.talk import EndlessError, Pace, Talk, carried, collected
 from pymail.transport.wire import LostError
 
 MOST_RESPONSE = 1 << 20
@@ -60,18 +60,21 @@ class Response:
             self.message.close()
 
 
-def heard(talk: Talk, what: str, pace: Pace) -> Response:
-    """Return the next response of a server, as fast as that may be.  LostError."""
+def heard(talk: Talk, what: str, pace: Pace, largest: int) -> Response:
+    """Return the next response of a server, with a message of `largest` bytes.  LostError.
+
+    A message that is larger is there in part, or ends the conversation: see carried().
+    """
     response = Response()
     try:
-        _read(response, talk, what, pace)
+        _read(response, talk, what, pace, largest)
     except BaseException:
         response.close()
         raise
     return response
 
 
-def _read(response: Response, talk: Talk, what: str, pace: Pace) -> None:
+def _read(response: Response, talk: Talk, what: str, pace: Pace, largest: int) -> None:
     text = bytearray()
     while True:
         start = len(text)
@@ -87,8 +90,11 @@ def _read(response: Response, talk: Talk, what: str, pace: Pace) -> None:
             break
         pieces = talk.exactly(size, what, pace)
         if whole:
+            if size > carried(largest):
+                words = f"host {talk.host}: a message of {size} bytes in {what}"
+                raise EndlessError("4.5.0", words)
             response.close()
-            response.message = collected(pieces)
+            response.message = collected(pieces, largest)
         elif part:
             if size > PART:
                 raise LostError("4.5.0", f"host {talk.host}: more than asked in {what}")

@@ -7,10 +7,10 @@ to give: the size that it told before is believed by nobody.
 import re
 from collections.abc import Iterator, Sequence
 
-from pymail.source import RefusedError, Remote, Text, notation, response
+from pymail.source import MOST_TEXT, RefusedError, Remote, Text, notation, response
 from pymail.source.exchange import Exchange
 from pymail.source.response import Response
-from pymail.source.talk import MOST_TEXT, collected
+from pymail.source.talk import carried, collected
 from pymail.transport.wire import LostError
 
 MOST_SHORT = 64
@@ -20,11 +20,15 @@ VALIDITY = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
 
 
 class Retrieval:
-    """Messages of the folder that is open, as long as it has this UIDVALIDITY."""
+    """Messages of the folder that is open, as long as it has this UIDVALIDITY.
 
-    def __init__(self, exchange: Exchange, validity: str) -> None:
+    One of more than `most` bytes comes as Source.retrieve() says.
+    """
+
+    def __init__(self, exchange: Exchange, validity: str, most: int) -> None:
         self._exchange = exchange
         self._validity = validity
+        self._most = most
 
     def texts(self, remotes: Sequence[Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield each message, or the words in which the server refuses it."""
@@ -49,7 +53,8 @@ class Retrieval:
     def _fetched(self, waiting: dict[int, Remote]) -> Iterator[tuple[Remote, Text | str]]:
         """Yield messages, each of which waits no more."""
         uids = notation.whole(sorted(waiting))
-        for each in self._exchange.said("UID", "FETCH", uids, "(UID BODY.PEEK[])", most=MOST_TEXT):
+        asked = ("UID", "FETCH", uids, "(UID BODY.PEEK[])")
+        for each in self._exchange.said(*asked, most=MOST_TEXT, largest=self._most):
             text = each.whole()
             remote = waiting.pop(each.uid, None) if text is not None else None
             if remote is not None and text is not None:
@@ -65,7 +70,7 @@ class Retrieval:
         if not isinstance(first, bytes):
             return first
         try:
-            return collected(self._parts(remote, first))
+            return collected(self._parts(remote, first), self._most)
         except RefusedError as refusal:
             return str(refusal)
 
@@ -92,6 +97,8 @@ class Retrieval:
             offset += len(part)
             if offset > MOST_TEXT:
                 raise LostError("4.5.0", f"host {self._exchange.host}: a message has no end")
+            if offset > carried(self._most):
+                return
             following = self._part(remote, offset)
             if not isinstance(following, bytes):
                 if isinstance(following, Text):
@@ -103,9 +110,10 @@ class Retrieval:
     def _part(self, remote: Remote, offset: int) -> bytes | Text | str:
         """Return what is at an offset, b"" behind the end; or the whole message; or a refusal."""
         found: bytes | Text | None = None
-        asked = f"(UID BODY.PEEK[]<{offset}.{response.PART}>)"
+        part = f"(UID BODY.PEEK[]<{offset}.{response.PART}>)"
+        asked = ("UID", "FETCH", str(remote.number), part)
         try:
-            for each in self._exchange.said("UID", "FETCH", str(remote.number), asked):
+            for each in self._exchange.said(*asked, most=MOST_TEXT, largest=self._most):
                 self._check_validity(each)
                 if found is None and each.uid == remote.number:
                     found = each.message or each.at(offset)

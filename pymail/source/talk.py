@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pymail.errors import printable
-from pymail.source import Text
+from pymail.source import MOST_TEXT, Text
 from pymail.transport.wire import LostError, Tunnel, Wire
 
 LIMIT = 60
@@ -27,10 +27,11 @@ MOST_LINE = 1 << 20
 MOST_LISTING = 1 << 26
 """Bytes of a line, and of an answer, that is no message; SEARCH answers in one line."""
 
-MOST_TEXT = 1 << 30
-"""Bytes of the largest message there can be."""
-
 _END = b"\r\n.\r\n"
+
+
+class EndlessError(LostError):
+    """What a server sends is longer than it may be, and goes on."""
 
 
 class Pace:
@@ -134,7 +135,7 @@ class Talk:
         heard = self._wire.heard(f"receiving {what}", min(limit, pace.left))
         pace.add(len(heard), time.monotonic() - begun)
         if pace.is_over:
-            raise LostError("4.5.0", f"host {self.host}: {what} has no end")
+            raise EndlessError("4.5.0", f"host {self.host}: {what} has no end")
         self._buffer += heard
 
     def _taken(self, size: int, beyond: int = 0) -> bytes:
@@ -150,11 +151,24 @@ def _begun(heard: bytearray) -> int:
     return next((n for n in range(len(_END) - 1, 0, -1) if heard.endswith(_END[:n])), 0)
 
 
-def collected(pieces: Iterable[bytes]) -> Text:
-    """Return the text of these pieces, their CRLF as LF."""
+def carried(most: int) -> int:
+    """Return the bytes up to which a message is heard that is to have `most` at most.
+
+    Line ends and dots may double it on its way, and a little more costs less than to break off.
+    """
+    return min(2 * most + MOST_LINE, MOST_TEXT)
+
+
+def collected(pieces: Iterable[bytes], most: int = MOST_TEXT) -> Text:
+    """Return the text of these pieces, their CRLF as LF.
+
+    Of one that is larger than `most` there is only enough to show that, though all is heard.
+    """
     text, rest = Text(), b""
     try:
         for piece in pieces:
+            if text.size > most:
+                continue
             data = rest + piece
             rest = b"\r" if data.endswith(b"\r") else b""
             text.write(data[: len(data) - len(rest)].replace(b"\r\n", b"\n"))
