@@ -5,7 +5,6 @@ destination, recorded, shown, and only then deleted, flagged or moved on the ser
 """
 
 import hashlib
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -27,9 +26,9 @@ from pymail.source.pop3 import AGAIN, Pop3
 from pymail.source.response import PART
 from pymail.source.talk import LIMIT, EndlessError, Talk
 from pymail.spool import Spool
-from pymail.transport.connect import call
+from pymail.transport.connect import reach
 from pymail.transport.tunnel import Tunnel
-from pymail.transport.wire import LostError, Wire
+from pymail.transport.wire import LostError
 
 _MARK = 32
 GROUP, GROUP_SIZE = 100, 1 << 23
@@ -291,7 +290,7 @@ class Fetch:
         hop = NextHop(account.server, account.port, mx=False)
         home = "" if self._spool.system else self._user.home
         login = secret.reveal(secret.of_account(account, home), hop)
-        talk = Talk(self._called())
+        talk = Talk(reach(account.server, account.port, LIMIT))
         make = Imap if account.protocol == "imap" else Pop3
         try:
             if account.wrapped:
@@ -311,21 +310,6 @@ class Fetch:
             talk.close()
             raise
         return source
-
-    def _called(self) -> Wire:
-        account = self._account
-        try:
-            found = socket.getaddrinfo(account.server, account.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            words = f"{account.server}: {error.strerror or error}"
-            raise LostError("4.4.3", words, "offline") from None
-        lost = LostError("4.4.3", f"{account.server} has no address")
-        for _, _, _, _, where in found:
-            try:
-                return call(account.server, str(where[0]), account.port, "", LIMIT)
-            except LostError as error:
-                lost = error
-        raise lost
 
     def _tunnel(self) -> Tunnel:
         account = self._account

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,63 @@ def test_a_server_that_knows_us_before_tls_is_left(box: Box) -> None:
         box.config_file.write_text(text)
         assert "leaves no room for TLS" in fetch(box, 75)
     assert not (box.home / "Maildir/new").exists() or subjects(box) == []
+
+
+def handshake(kind: int, body: bytes) -> bytes:
+    """Return a message of a TLS 1.2 handshake, in records."""
+    message = bytes([kind]) + len(body).to_bytes(3, "big") + body
+    pieces = (message[n : n + 16384] for n in range(0, len(message), 16384))
+    return b"".join(b"\x16\x03\x03" + len(x).to_bytes(2, "big") + x for x in pieces)
+
+
+HELLO = handshake(2, b"\x03\x03" + bytes(33) + b"\xc0\x2f\x00\x00\x05\xff\x01\x00\x01\x00")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (HELLO + handshake(11, bytes(10_000_000)), "excessive message size"),
+        (HELLO + handshake(11, b"\0\0\x09\0\0\x06" + b"\xff" * 6), "asn1"),
+        (b"* OK hello\r\n" * 1000, "wrong version number"),
+    ],
+)
+def test_a_server_that_speaks_no_tls_that_can_be_is_left(box: Box, said: bytes, words: str) -> None:
+    sent: list[int] = []
+
+    def talk(_: Iterator[str], say: Say) -> None:
+        for start in range(0, len(said), 1 << 16):
+            say(said[start : start + (1 << 16)])
+            sent.append(start)
+
+    with serving(talk) as port:
+        configure(box, "imap", port, MAILDIR, "tls_wrappermode = true")
+        box.config_file.write_text(box.config_file.read_text().replace("'none'", "'encrypt'"))
+        told = fetch(box, 75)
+    assert re.search(f"cannot start TLS with 127.0.0.1: .*{words}", told), told
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_what_is_said_between_starttls_and_tls_counts_for_nothing(box: Box, protocol: str) -> None:
+    heard: list[str] = []
+
+    def talk(lines: Iterator[str], say: Say) -> None:
+        yes = "a2 OK" if protocol == "imap" else "+OK"
+        say("* OK hello" if protocol == "imap" else "+OK hello")
+        for line in lines:
+            heard.append(line)
+            if "TLS" in line:
+                say(f"{yes} begin")
+                time.sleep(0.2)  # behind what was heard together with the answer
+                say("a3 OK logged in\r\n* CAPABILITY IMAP4rev1\r\n+OK")
+                return
+            say("a1 OK" if protocol == "imap" else "+OK\r\n.")
+
+    with serving(talk) as port:
+        configure(box, protocol, port, MAILDIR, "tls_wrappermode = false")
+        box.config_file.write_text(box.config_file.read_text().replace("'none'", "'encrypt'"))
+        said = fetch(box, 75)
+    assert "cannot start TLS with 127.0.0.1: wrong version number" in said
+    assert not any("USER" in line or "LOGIN" in line for line in heard)
 
 
 def test_a_program_has_no_more_time_than_any_command(box: Box) -> None:

@@ -8,15 +8,18 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
+from dialogues import configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pymail import tls
 from pymail.source import After, RefusedError, Remote, Text, exchange, response, retrieval
 from pymail.source import talk as talks
 from pymail.source.imap import Imap
 from pymail.source.pop3 import Pop3
 from pymail.source.talk import Talk
-from pymail.transport import Login
+from pymail.transport import Login, connect
+from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError, Wire
 
 LOGIN = Login("joe", "secret")
@@ -324,6 +327,52 @@ def test_what_is_said_before_tls_counts_for_nothing():
         other = Imap(talk)
         with pytest.raises(LostError, match="does not begin TLS"):
             other.secure(Never())  # type: ignore[arg-type]
+
+
+def test_a_server_of_thousands_of_addresses_that_do_not_answer_is_left(monkeypatch):
+    clock, called = Pieces(()), []
+
+    def call(host: str, address: str, port: int, source: str, limit: float) -> Wire:
+        del port, source
+        called.append(address)
+        clock.now += limit
+        raise LostError("4.4.1", f"connect to {host}[{address}]: timed out")
+
+    found = [(0, 0, 0, "", (f"192.0.2.{n % 250}", 993)) for n in range(4000)]
+    monkeypatch.setattr(connect.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(connect, "call", call)
+    monkeypatch.setattr(connect, "time", SimpleNamespace(monotonic=clock.monotonic))
+    with pytest.raises(LostError, match=r"connect to imap\.example\.org"):
+        connect.reach("imap.example.org", 993, 60)
+    assert clock.now <= 600
+    assert len(called) == 10
+
+
+@pytest.mark.parametrize("drops", [0, 1000])
+def test_a_server_that_stalls_in_the_handshake_is_left(monkeypatch, drops: int):
+    monkeypatch.setattr(talks, "LIMIT", 0.5)
+    ours, theirs = socket.socketpair()
+    gone = threading.Event()
+
+    def drip() -> None:
+        record = b"\x16\x03\x03\x40\x00"
+        for n in range(drops):
+            if gone.wait(0.02):
+                break
+            with suppress(OSError):
+                theirs.send(record[n : n + 1] or b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        tunnel = Tunnel(configured(), tls.Policy("encrypt"), "server")
+        with pytest.raises(LostError, match="server timed out while performing the TLS handshake"):
+            Talk(Wire("server", ours)).secure(tunnel)
+    finally:
+        gone.set()
+        thread.join()
+        ours.close()
+        theirs.close()
 
 
 def test_a_server_that_stalls_is_left(monkeypatch):

@@ -1,6 +1,8 @@
 """TLS: how much of it is asked for, and which certificates are the right ones."""
 
+import ssl
 import subprocess
+from contextlib import suppress
 
 import pytest
 from authority import Authority
@@ -10,6 +12,7 @@ from harness import DATA, needs
 from pymail import tls
 from pymail.nexthop import parse
 from pymail.transport.smtp import Session
+from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError
 
 
@@ -203,6 +206,25 @@ def test_a_strange_name_of_an_mx_is_no_name_for_tls(authority, name):
     assert not deliver(authority, "good", "mx.example.net", **there)
     why = deliver(authority, "good", "mx.example.net", smtp_tls_security_level="verify", **there)
     assert "its certificate is for mx.example.net, not for " in why
+
+
+def test_what_comes_behind_the_end_of_tls_is_not_gathered(authority):
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    there = authority.context("good", "mx.example.org").wrap_bio(came, goes, server_side=True)
+    tunnel = Tunnel(configured(), tls.Policy("encrypt"), "mx.example.org")
+    done = False
+    while not done:
+        said, done = tunnel.shake(goes.read())
+        came.write(said)
+        with suppress(ssl.SSLWantReadError):
+            there.do_handshake()
+    there.write(b"250 ok\r\n")
+    with suppress(ssl.SSLWantReadError):
+        there.unwrap()
+    assert tunnel.unseal(goes.read()) == b"250 ok\r\n"
+    assert tunnel.unseal(b"") == b""
+    with pytest.raises(OSError, match="behind the end of TLS"):
+        tunnel.unseal(b"x" * 1000)
 
 
 def test_an_address_is_a_name_of_a_certificate_too(authority):

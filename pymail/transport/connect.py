@@ -1,7 +1,8 @@
-"""Connections to servers, as they begin: LMTP destinations in words, SMTP hosts by address."""
+"""Connections to servers, as they begin: LMTP destinations in words, others by name or address."""
 
 import errno
 import socket
+import time
 
 from pymail import network
 from pymail.transport import failed
@@ -9,6 +10,9 @@ from pymail.transport.wire import LostError, Wire
 
 CONNECT_TIME = 30
 """Seconds that an LMTP server may take to answer."""
+
+REACH = 10
+"""Addresses of a host that are waited for; some have four of IPv6 that nobody gets to."""
 
 
 def dial(name: str, port: int) -> Wire:
@@ -39,6 +43,28 @@ def call(host: str, address: str, port: int, source: str, limit: float) -> Wire:
             "4.4.1" if own == "deferred" else "4.3.0", words, kind, status=own
         ) from None
     return Wire(name, there)
+
+
+def reach(host: str, port: int, limit: float) -> Wire:
+    """Connect to one of the addresses of `host`: each has `limit` seconds, all of them REACH times.
+
+    DNS may have thousands.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise LostError("4.4.3", f"{host}: {error.strerror or error}", "offline") from None
+    lost = LostError("4.4.3", f"{host} has no address")
+    until = time.monotonic() + REACH * limit
+    for _, _, _, _, where in found:
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            return call(host, str(where[0]), port, "", min(limit, left))
+        except LostError as error:
+            lost = error
+    raise lost
 
 
 def _connected(

@@ -18,6 +18,7 @@ class Tunnel:
         chained = bool(policy.names)
         context = _context(config.smtp_tls_CAfile, config.smtp_tls_CApath, chained=chained)
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ended = False
         # An address is no name for SNI (RFC 6066 3), and DNS has names that are none either.
         name = None if is_address(host) else to_ascii(host)
         try:
@@ -55,13 +56,16 @@ class Tunnel:
 
     def unseal(self, data: bytes) -> bytes:
         """Return what was encrypted in `data`, and before, as far as it is complete."""
+        if self._ended and data:  # it would be kept, and never be read
+            raise OSError(errno.EPROTO, "it talks on behind the end of TLS")
         self._came.write(data)
         pieces = []
         try:
             while piece := self._tls.read(_PIECE):
                 pieces.append(piece)
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            pass  # what comes after the last word is the end of the connection
+            self._ended = True  # what comes after the last word is the end of the connection
+        except ssl.SSLWantReadError:
+            pass
         except ssl.SSLError as error:
             raise OSError(errno.EPROTO, _reason(error)) from None
         return b"".join(pieces)
