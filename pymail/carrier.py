@@ -27,6 +27,7 @@ class Carrier:
         self._used = False
         self._unwelcome = False  # the destination takes nothing from this machine
         self._ahead: list[Delivery] = []
+        self._in_step = True  # no message was in doubt yet
 
     def next(self) -> list[Delivery]:
         """Return the recipients of the next message; nothing ends the connection."""
@@ -53,6 +54,7 @@ class Carrier:
             if lost:
                 self._session = None
             return True
+        self._in_step = self._in_step and not lost.doubtful
         self._to.losses += 1
         why = {"login": LOGIN, "offline": OFFLINE}.get(lost.kind, DEAD)
         if why != DEAD or self._session is None or self._to.losses >= MOST_FAILURES:
@@ -162,7 +164,7 @@ class Carrier:
         )
 
     def _following(self) -> list[Delivery]:
-        if self._ahead:  # which another server was told
+        if self._ahead or not self._in_step:  # another server was told of it, or is not sure
             return []
         self._ahead = self._to.following()
         return self._ahead

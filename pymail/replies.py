@@ -2,6 +2,9 @@
 
 250-first line          a reply is one or more lines of one code, the last with a blank
 250 2.1.5 last line     behind it; the text may begin with a status of RFC 3463
+
+Servers break that rule, and have taken the message all the same.  As in Postfix, the code of the
+last line counts, whatever lines are before it, and a line that is too long is cut.
 """
 
 import functools
@@ -13,12 +16,16 @@ from pymail.errors import printable
 from pymail.outcome import Outcome, bounced, deferred, sent
 
 MOST_LINE = 4096
-"""Bytes of one line; RFC 5321 4.5.3.1.5 allows 512."""
+"""Bytes that are kept of one line; RFC 5321 4.5.3.1.5 allows 512."""
 
 MOST_LINES = 200
+"""Lines that are kept in front of the last."""
+
 MOST_WORDS = 1000
 
-_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
+_first = re.compile(rb"\d{3}(?:[ \t-]|\Z)").match
+_last = re.compile(rb"\d{3}(?:[ \t]|\Z)").match
+_LINE = re.compile(rb"(?:\d{3}(?:[ \t-]|\Z))?(.*)", re.DOTALL)
 _STATUS = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?:\s+|$)")
 
 
@@ -56,24 +63,26 @@ class Reply(NamedTuple):
                 return deferred("4.5.0", words)
 
 
-def is_last(line: bytes) -> bool:
-    """Say whether a line (without its end) is the last of a reply.
+def begins(line: bytes) -> bool:
+    """Say whether a line (without its end) has a code, as all lines of a reply should."""
+    return bool(_first(line))
 
-    Raise ProtocolError where it belongs to no reply.
-    """
-    found = _LINE.fullmatch(line)
-    if not found:
-        raise ProtocolError(f"not a reply: {printable(line[:80].decode('utf-8', 'replace'))}")
-    return found[2] != b"-"
+
+def is_last(line: bytes) -> bool:
+    """Say whether a line (without its end) is the last of a reply: a code, and no "-" behind it."""
+    return bool(_last(line))
 
 
 def parse(lines: Sequence[bytes]) -> Reply:
-    """Return the reply that `lines` make up.  Raise ProtocolError where their codes differ."""
+    """Return the reply that `lines` make up, the last of which is one.
+
+    Raise ProtocolError where its code has no meaning.
+    """
+    code = lines[-1][:3].decode()
+    if code[0] not in "2345":
+        raise ProtocolError(f"not a reply: {printable(lines[-1][:80].decode('utf-8', 'replace'))}")
     found = [match for match in map(_LINE.fullmatch, lines) if match]
-    code = found[-1][1].decode()
-    if any(match[1] != found[-1][1] for match in found):
-        raise ProtocolError(f"codes differ in one reply: {printable(repr(lines[:2]))}")
-    said = [(match[3] or b"").decode("utf-8", "replace") for match in found]
+    said = [match[1].decode("utf-8", "replace") for match in found]
     status = _STATUS.match(said[-1])
     dsn = status[0].strip() if status and status[1] == code[0] else ""
     texts = tuple(printable(text.removeprefix(dsn).strip()) for text in said)
@@ -84,5 +93,4 @@ def parse(lines: Sequence[bytes]) -> Reply:
 @functools.lru_cache(maxsize=128)
 def single(line: bytes) -> Reply:
     """Return the reply that one line makes up; most replies have been heard before."""
-    is_last(line)
     return parse([line])

@@ -307,6 +307,20 @@ def test_a_message_in_doubt_is_not_given_to_another_server(box: Box) -> None:
     assert "may be sent more than once" in reasons(box)[0]
 
 
+def test_a_server_that_makes_noise_at_the_dot_has_one_message_in_doubt(box: Box) -> None:
+    ends = ["noise\r\n250 2.0.0 ok"] * 50
+    with fake_lmtp(None, EHLO=b"250-fake\r\n250 PIPELINING\r\n", END=ends) as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = '{hop}'\nsmtp_destination_concurrency_limit = 1\n")
+        for number in range(9):
+            box.send(LETTER, f"u{number}@example.org")
+        box.flush()
+        assert len(server.messages) == 9
+        assert len(box.queue()) == 1
+        box.flush("-a")
+    assert box.queue() == []
+
+
 @pytest.mark.parametrize("dies", ["at the dot", "at the next MAIL", "of the first"])
 def test_a_message_that_was_announced_to_a_server_that_died_is_not_forgotten(
     box: Box, dies: str

@@ -425,6 +425,26 @@ def test_a_reply_that_trickles_or_never_ends_is_given_up(what):
     assert len(found.outcome.words) < 1500
 
 
+@pytest.mark.parametrize("what", [b"250-more\r\n", b"more\r\n", b"250 " + b"x" * 99])
+@pytest.mark.parametrize("at", ["greeting", "end"])
+def test_a_reply_without_end_is_bounded_in_bytes_and_no_success(what, at):
+    def talk(there: socket.socket) -> None:
+        with suppress(OSError):
+            if at == "end":
+                take_one(there)
+            while True:
+                there.sendall(what * 500)
+
+    def deliver(port: int) -> None:
+        list(Session(server(port), configured()).transact([delivery("")]))
+
+    with serving(talk) as port, pytest.raises(LostError) as caught:
+        deliver(port)
+    assert "a reply without end" in caught.value.outcome.words
+    assert (caught.value.outcome.status, caught.value.outcome.dsn) == ("deferred", "4.5.0")
+    assert caught.value.doubtful == (at == "end")
+
+
 @contextmanager
 def serving(talk: Callable[[socket.socket], None]) -> Iterator[int]:
     """Serve one connection; yield the port."""
@@ -619,7 +639,17 @@ def test_any_bytes_can_be_folded(data, limit):
 
 
 ANSWERS = {
-    "MAIL": ["250 ok", "450 4.1.0 x", "550 5.1.0 x", "354 x", "421 4.3.2 bye", "", "what"],
+    "MAIL": [
+        "250 ok",
+        "450 4.1.0 x",
+        "550 5.1.0 x",
+        "354 x",
+        "421 4.3.2 bye",
+        "",
+        "what\r\n250 ok",
+        "what\r\n550 5.1.0 x",
+        "650 what",
+    ],
     "RCPT": [
         "250 ok",
         "450 4.2.0 x",
@@ -627,10 +657,23 @@ ANSWERS = {
         "452 4.5.3 x",
         "552 5.5.3 x",
         "452 4.2.2 x",
+        "250-x\r\n550 5.1.1 x",
+        "550-x\r\nwhat\r\n250 x",
         "",
     ],
     "DATA": ["354 go", "250 x", "451 4.3.0 x", "554 5.5.1 x", "421 4.3.2 bye", ""],
-    ".": ["250 2.0.0 ok", "250-a\r\n250 b", "451 4.3.0 x", "554 5.6.0 x", "421 bye", "", "what"],
+    ".": [
+        "250 2.0.0 ok",
+        "250-a\r\n251 b",
+        "451 4.3.0 x",
+        "554 5.6.0 x",
+        "421 bye",
+        "",
+        "250-a\r\nwhat\r\n250 b",
+        "what\r\n250 b",
+        "what\r\n554 5.6.0 x",
+        "650 what",
+    ],
     "RSET": ["250 ok", "500 what", ""],
 }
 
@@ -675,7 +718,7 @@ class Moody:
         if not answer:
             raise OSError
         there.sendall(answer.encode() + b"\r\n")
-        return answer[0]
+        return answer.splitlines()[-1][0]
 
 
 @given(

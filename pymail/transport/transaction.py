@@ -231,7 +231,9 @@ class Transactions:
     def _announced(self) -> bytes:
         """Return the commands for the next message, where there is one and they can go ahead."""
         # What is said before the dot would be taken for the reply to it, and so on.
-        group = self._following() if self._offers.pipelining and self._wire.quiet() else []
+        if not self._offers.pipelining or self._wire.strange or not self._wire.quiet():
+            return b""
+        group = self._following()
         if not group:
             return b""
         offer = self._offer(group)
@@ -243,11 +245,17 @@ class Transactions:
     def _done(self) -> Reply:
         """Return the reply to the final dot.  Without one, nobody knows who has the message."""
         try:
-            return self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
+            reply = self._wire.reply("end of DATA", self._config.smtp_data_done_timeout)
         except LostError as lost:
             if not lost.outcome.reply:
                 _doubt(lost)
             raise
+        if self.ahead and self._wire.strange:
+            # It may be the reply to MAIL, behind one to the dot that cannot be understood.
+            lost = LostError("4.5.0", f"host {self._wire.name} is out of step: {reply.words}")
+            _doubt(lost)
+            raise lost
+        return reply
 
     def _said(self, reply: Reply, command: str) -> Outcome:
         """Return what a reply means for a recipient."""

@@ -23,7 +23,7 @@ SLOWEST = 500
 """Bytes a second that a server takes at least; Postfix's smtp_min_data_rate."""
 
 MOST_HEARD = 1 << 20
-"""Bytes of replies that wait to be read; those to 10,000 recipients are fewer."""
+"""Bytes of replies that wait to be read, or of one; those to 10,000 recipients are fewer."""
 
 _ROOM = 1 << 16
 
@@ -71,15 +71,18 @@ class Tunnel(Protocol):
 class Wire:
     """A connected socket to the server `name`.
 
-    Everything raises LostError where the server, or the way to it, fails.
+    Everything raises LostError where the server, or the way to it, fails.  `strange` is whether
+    a reply began with what is none: what comes next may belong to another command.
     """
 
     def __init__(self, name: str, there: socket.socket) -> None:
         there.setblocking(False)
         self.name = name
+        self.strange = False
         self._socket = there
         self._tunnel: Tunnel | None = None
         self._buffer = b""
+        self._room = MOST_HEARD
         self._poll = select.poll()
         self._poll.register(there, select.POLLIN)
 
@@ -173,26 +176,34 @@ class Wire:
             return None
 
     def _reply(self, command: str, deadline: float) -> Reply:
+        self._room = MOST_HEARD
         line = self._line(command, deadline)
-        if line[3:4] == b" ":
+        if replies.is_last(line):
             return replies.single(line)
+        self.strange = self.strange or not replies.begins(line)
         lines = [line]
-        while not replies.is_last(lines[-1]):
-            if len(lines) == replies.MOST_LINES:
-                raise ProtocolError("a reply without end")
-            lines.append(self._line(command, deadline))
-        return replies.parse(lines)
+        while not replies.is_last(line := self._line(command, deadline)):
+            self._spend(len(line) + 1)
+            if len(lines) < replies.MOST_LINES:
+                lines.append(line)
+        return replies.parse([*lines, line])
 
     def _line(self, command: str, deadline: float) -> bytes:
+        """Return the next line without its end; what is too long of it is dropped."""
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > replies.MOST_LINE:
-                raise ProtocolError("a line without end")
+                self._spend(len(self._buffer) - replies.MOST_LINE)
+                self._buffer = self._buffer[: replies.MOST_LINE]
             self._hear(f"receiving the reply to {command}", deadline)
-        if end > replies.MOST_LINE:
-            raise ProtocolError("a line without end")
         line = self._buffer[:end].removesuffix(b"\r")
         self._buffer = self._buffer[end + 1 :]
-        return line
+        return line if end <= replies.MOST_LINE else line[: replies.MOST_LINE]
+
+    def _spend(self, count: int) -> None:
+        """Count bytes of the reply that is being heard."""
+        self._room -= count
+        if self._room < 0:
+            raise ProtocolError("a reply without end")
 
     def _hear(self, doing: str, deadline: float) -> None:
         try:
