@@ -83,10 +83,12 @@ class Carrier:
         """Offer a message to servers until nothing is left of it; return the last failure."""
         most = self._to.config.smtp_mx_session_limit or len(servers)
         lost: LostError | None = None
-        sessions = 0
+        sessions = []  # a next hop for each
         heard = False  # a server has answered for everybody, and put some off
         self._unwelcome = False
-        for place, server in enumerate(self._ordered(servers)):
+        further = self._ordered(servers)
+        while further:
+            server, *further = further
             if self._unwelcome and self._to.owns(server):
                 continue
             try:
@@ -97,8 +99,10 @@ class Carrier:
                     break
                 self._to.answered(server, well=False)
                 continue
-            sessions += 1
-            last = place + 1 == len(servers) or sessions == most
+            sessions.append(server.hop)
+            if sessions.count(server.hop) == most:  # the other next hops have their own
+                further = [each for each in further if each.hop != server.hop]
+            last = not further
             try:
                 self._transact(session, server, left, put_off, last=last)
                 lost, heard = None, True

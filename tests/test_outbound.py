@@ -235,6 +235,31 @@ def test_who_is_refused_for_the_address_goes_out_through_the_fallback_relay(box:
     assert box.queue() == []
 
 
+GREY = "450 4.7.1 greylisted"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third"), [(GREY, GREY, ""), (GREY, PBL, ""), (GREY, PBL, GREY)]
+)
+def test_the_fallback_relay_is_reached_behind_any_number_of_relays(
+    box: Box, first: str, second: str, third: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        names = [
+            stack.enter_context(relay(refuse={"joe@example.org": reply} if reply else {}))
+            for reply in (first, second, third)
+        ]
+        last = stack.enter_context(relay())
+        hops = ", ".join(f"'{server.hop}'" for server in names)
+        box.config(f"relayhost = [{hops}]\nsmtp_fallback_relay = '{last.hop}'\n")
+        box.send(LETTER, "joe@example.org")
+        box.flush()
+        # Who takes nothing from this machine is not asked again at the other relays.
+        wanted = names[2] if first == second else last
+        assert len(wanted.taken) == 1
+    assert box.queue() == []
+
+
 def test_who_is_refused_for_the_address_waits_for_the_fallback_relay(box: Box) -> None:
     with relay(refuse={"joe@example.org": PBL}) as first:
         fallback = f"smtp_fallback_relay = '[127.0.0.1]:{free_port()}'\n"

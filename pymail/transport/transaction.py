@@ -252,9 +252,9 @@ class Transactions:
             raise
         if self.ahead and self._wire.strange:
             # It may be the reply to MAIL, behind one to the dot that cannot be understood.
-            lost = LostError("4.5.0", f"host {self._wire.name} is out of step: {reply.words}")
-            _doubt(lost)
-            raise lost
+            astray = LostError("4.5.0", f"host {self._wire.name} is out of step: {reply.words}")
+            _doubt(astray)
+            raise astray
         return reply
 
     def _said(self, reply: Reply, command: str) -> Outcome:
