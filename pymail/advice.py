@@ -2,7 +2,8 @@
 
 The first row that fits is the answer: what we found ourselves comes first, then what one provider
 says, then what everybody says.  A reply is looked at without regard to case, and only its
-beginning.
+beginning; addresses of hosts and versions of programs, parts of which look like a status code
+(95.7.25.3), are left out.
 """
 
 import functools
@@ -14,6 +15,10 @@ _MOST = 2000
 _LOGIN = "then run pymail login"
 _APP = f"make an application password in the settings of the account, {_LOGIN}"
 _RELAY = "send through your provider: set relayhost"
+"""Who is told so is refused for the address of this machine: see wants_relay()."""
+
+_dotted = re.compile(r"\.?\d+(?:\.\d+){2,}(?:\.(?=\w))?")
+_is_status = re.compile(r"[245](?:\.\d{1,3}){2}").fullmatch
 
 RULES: tuple[tuple[str, str], ...] = (
     # --- what we found ourselves ---
@@ -139,6 +144,11 @@ RULES: tuple[tuple[str, str], ...] = (
         r"(?:temporarily )?(?:locked|blocked)|auth005|5\.7\.139\b.*locked",
         "The provider has locked logins of this account: sign in on its web site and see what it"
         f" asks for, {_LOGIN}.",
+    ),
+    (
+        r"sasl authentication failed.* said: 4\d\d\b|(?:^|: )454\b.{0,60}\bauth"
+        r"|temporary authentication (?:failure|error)|authentication .{0,20}temporar",
+        "The server has trouble with logins at the moment; flush tries again.",
     ),
     (
         r"(?:^|: )535\b|[45]\.7\.8\b|5\.7\.139\b|authentication (?:credentials invalid|failed"
@@ -334,7 +344,7 @@ RULES: tuple[tuple[str, str], ...] = (
         r"client host rejected|administrative(?:ly)? prohibi|access denied|not authori[sz]ed"
         r"|unauthorized|[45]\.7\.1\b|message (?:content )?(?:refused|blocked)|prohibited by",
         "The server refuses by a rule of its own: the reply may say which; ask its postmaster, or"
-        f" {_RELAY}.",
+        " send through another server: set relayhost.",
     ),
     (
         r"(?:^|: )421\b|service (?:not |un)available|try again later|server busy"
@@ -350,13 +360,17 @@ RULES: tuple[tuple[str, str], ...] = (
 @functools.lru_cache(maxsize=256)
 def cure(reply: str) -> str:
     """Return cause and cure of a reply, or of what we met ourselves; "" where it is not known."""
-    text = reply[:_MOST]
+    text = _dotted.sub(_status_only, reply[:_MOST])
     return next((words for rule, words in _compiled() if rule.search(text)), "")
 
 
 def wants_relay(reply: str) -> bool:
     """Say whether a reply refuses this machine, not the message: another way out would do."""
     return _RELAY in cure(reply)
+
+
+def _status_only(found: re.Match[str]) -> str:
+    return found[0] if _is_status(found[0]) else "*"
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from harness import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymail.advice import RULES, cure
+from pymail.advice import RULES, cure, wants_relay
 
 REPLIES = tomllib.loads((DATA / "replies.toml").read_text())["reply"]
 
@@ -39,6 +39,22 @@ def test_an_unknown_reply_has_no_cure(text: str) -> None:
     assert cure(text) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "wants"),
+    [
+        ("554 5.7.1 Service unavailable; client [192.0.2.1] blocked using zen.spamhaus.org", True),
+        ("550 5.7.1 mail from dynamic IP addresses is not accepted", True),
+        ("550 5.7.25 no name", True),
+        ("550 5.1.1 user unknown (from 95.7.25.3)", False),
+        ("550 5.7.1 mailbox owner does not accept your mail", False),
+        ("554 5.7.1 virus found, client 45.7.25.11", False),
+        ("550 relay 1.5.7.25.example.org says no", False),
+    ],
+)
+def test_another_way_out_is_only_for_who_is_refused_for_the_address(text, wants) -> None:
+    assert wants_relay(text) == wants
+
+
 @given(text=st.text(max_size=300))
 def test_any_text_is_survived(text: str) -> None:
     assert cure(text) in {"", *(words for _, words in RULES)}
@@ -52,6 +68,7 @@ def test_a_hostile_reply_costs_no_time() -> None:
         "5.7.1 " * 10_000,
         "connect to " * 10_000,
         "user is " * 10_000,
+        "1.1" * 10_000,
     ):
         cure(piece)
     assert time.process_time() - began < 5
