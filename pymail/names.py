@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pymail import network
+from pymail import idn, network
 from pymail.config import Config
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ def is_name(text: str) -> bool:
 
 def ascii_name(domain: str) -> str:
     """Return a domain as DNS has it (RFC 5890), "" where it has no such form."""
-    try:
-        name = domain.rstrip(".").encode("idna").decode().lower()
-    except UnicodeError:
-        return ""
+    name = idn.to_ascii(domain.rstrip(".")).lower()
     return name if is_name(name) else ""
 
 

@@ -56,12 +56,17 @@ def parse(text: str) -> NextHop:
     number = _port(port) if port else PORT
     if not number:
         raise ValueError(f"{_error(text)}: a port is 1 to 65535, {', '.join(_PORTS)}")
-    return NextHop(host.lower().rstrip("."), number, mx)
+    return NextHop(lower(host.rstrip(".")), number, mx)
 
 
 def parse_all(texts: str) -> tuple[NextHop, ...]:
     """Return the next hops of a list with commas or blanks.  Raise ValueError."""
     return tuple(parse(text) for text in texts.replace(",", " ").split())
+
+
+def lower(host: str) -> str:
+    """Return a host in lower case; a last sigma stays one, not a final sigma, which is another."""
+    return host.lower() if host.isascii() else "".join(map(str.lower, host))
 
 
 def _error(text: str) -> ValueError:

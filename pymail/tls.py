@@ -16,6 +16,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pymail import idn
 from pymail.config import Config
 from pymail.errors import printable
 from pymail.nexthop import NextHop
@@ -100,10 +101,7 @@ def check(policy: Policy, certificate: Mapping[str, Any], der: bytes) -> None:
 
 def to_ascii(host: str) -> str:
     """Return a name as certificates and SNI have it."""
-    try:
-        return host.lower().rstrip(".").encode("idna").decode()
-    except UnicodeError:
-        return host.lower()
+    return idn.to_ascii(host.rstrip(".")).lower() or host.lower()
 
 
 def is_address(text: str) -> bool:

@@ -101,6 +101,8 @@ ZONES = {
         + [f"a-long-name-of-an-exchanger-{n} A 198.51.100.{n}" for n in range(40)]
     ),
     "xn--e1afmkfd.xn--p1ai": "@ MX 10 mx\nmx A 192.0.2.30",
+    "xn--fa-hia.de": "@ MX 10 mx\nmx A 192.0.2.31",
+    "fass.de": "@ MX 10 mx\nmx A 192.0.2.32",
     "broken.test": BROKEN,
 }
 
@@ -396,9 +398,16 @@ def test_an_answer_too_long_for_a_packet_is_had_all_the_same(dns):
     ]
 
 
-def test_a_domain_in_other_letters_is_asked_for_in_those_of_dns(dns):
-    (server,) = hosts.servers(nexthop.parse("пример.рф"), configured())
-    assert (server.name, server.address) == ("mx.xn--e1afmkfd.xn--p1ai", "192.0.2.30")
+@pytest.mark.parametrize(
+    ("domain", "name", "address"),
+    [
+        ("пример.рф", "mx.xn--e1afmkfd.xn--p1ai", "192.0.2.30"),
+        ("faß.de", "mx.xn--fa-hia.de", "192.0.2.31"),
+    ],
+)
+def test_a_domain_in_other_letters_is_asked_for_in_those_of_dns(dns, domain, name, address):
+    (server,) = hosts.servers(nexthop.parse(domain), configured())
+    assert (server.name, server.address) == (name, address)
 
 
 def test_what_is_known_is_not_asked_again(real):

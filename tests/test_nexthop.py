@@ -14,6 +14,7 @@ from pymail.nexthop import NextHop
         ("[mail.example.org]", NextHop("mail.example.org", 25, mx=False)),
         ("[mail.example.org]:submission", NextHop("mail.example.org", 587, mx=False)),
         ("[mail.example.org]:smtps", NextHop("mail.example.org", 465, mx=False)),
+        ("ΒΌΛΟΣ.com", NextHop("βόλοσ.com", 25, mx=True)),
         ("[192.0.2.1]:26", NextHop("192.0.2.1", 26, mx=False)),
         ("[2001:db8::1]", NextHop("2001:db8::1", 25, mx=False)),
         ("[IPv6:2001:db8::1]:465", NextHop("2001:db8::1", 465, mx=False)),

@@ -56,6 +56,7 @@ def test_tls_from_the_first_byte_is_never_optional(level, hop, settings):
         ("secure", "[192.0.2.1]", "192.0.2.1", ("192.0.2.1",)),
         ("secure", "[2001:db8::1]", "2001:db8::1", ("2001:db8::1",)),
         ("verify", "почта.рф", "mx.почта.рф", ("mx.xn--80a1acny.xn--p1ai",)),
+        ("verify", "faß.de", "mx.faß.de", ("mx.xn--fa-hia.de",)),
         ("secure", "почта.рф", "mx", ("xn--80a1acny.xn--p1ai", ".xn--80a1acny.xn--p1ai")),
     ],
 )

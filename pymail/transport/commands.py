@@ -8,6 +8,7 @@ import functools
 import re
 
 from pymail.address import is_safe, quote, split
+from pymail.idn import to_ascii
 from pymail.transport import Delivery, Wishes
 from pymail.transport.hello import Offers
 from pymail.transport.letter import Letter
@@ -70,7 +71,7 @@ def _is_plain(address: str) -> bool:
     if address.isascii():
         return True
     local, domain = split(address)
-    return local.isascii() and bool(_ascii(domain))
+    return local.isascii() and bool(to_ascii(domain))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -78,16 +79,8 @@ def _path(address: str, utf8: bool) -> bytes:  # noqa: FBT001  (a cache's key)
     """Return the address in brackets, as RFC 5321 writes it."""
     if not utf8 and not address.isascii():
         local, domain = split(address)
-        address = f"{local}@{_ascii(domain)}"
+        address = f"{local}@{to_ascii(domain)}"
     return b"<" + quote(address).encode() + b">"
-
-
-def _ascii(domain: str) -> str:
-    """Return a domain with its labels in ASCII (RFC 3490), "" where it has no such form."""
-    try:
-        return domain.encode("idna").decode()
-    except UnicodeError:
-        return ""
 
 
 @functools.lru_cache(maxsize=1024)
