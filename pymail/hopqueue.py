@@ -23,6 +23,9 @@ IDLE = 2
 MOST_STRIKES = 2
 """Connections that a server did not take, one after another, before the others come first."""
 
+_FINAL = ("5.1.10", "5.4.6")
+"""A domain takes no mail (RFC 7505), or its mail is ours: another way leads nowhere, or round."""
+
 
 class HopQueue:
     """A queue for one next hop with one login, and what is known of it."""
@@ -34,7 +37,7 @@ class HopQueue:
         self._cache = cache
         self._logins = dict(first.logins)
         self._hops = nexthop.parse_all(first.argument)
-        self._domain = first.recipient.rpartition("@")[2].lower()
+        self._domain = nexthop.lower(first.recipient.rpartition("@")[2])
         self._changed = threading.Condition()
         self._queue: deque[Delivery] = deque()
         self._failure: Outcome | None = None
@@ -166,18 +169,21 @@ class HopQueue:
     def _found(self) -> list[Server]:
         found: list[Server] = []
         fallback = nexthop.parse_all(", ".join(self.config.smtp_fallback_relay))
-        failure: hosts.UnresolvedError | None = None
+        failures: list[hosts.UnresolvedError] = []
         for hop in (*self._hops, *fallback):
             try:
                 found += hosts.servers(hop, self.config, self._cache)
             except hosts.UnresolvedError as error:
                 bounces = error.outcome.status == "bounced" and hop in self._hops
-                # That a domain does not exist is final, whatever else could be asked.
-                if bounces and hop.host.lower() == self._domain:
+                if bounces and hop.host != self._domain:
+                    failures.append(_mistaken(hop, error.outcome))
+                elif bounces and error.outcome.dsn in _FINAL:
                     raise
-                failure = failure or (_mistaken(hop, error.outcome) if bounces else error)
-        if failure and not found:
-            raise failure
+                else:
+                    failures.append(error)
+        if failures and not found:
+            # A fallback relay that cannot be found now may take it later.
+            raise next((each for each in failures if _waits(each)), failures[0])
         return found
 
     def login(self, hop: NextHop) -> Login | None:
@@ -200,6 +206,10 @@ def _joins(group: list[Delivery], delivery: Delivery) -> bool:
     first = group[0]
     one, other = first.content._replace(fd=0), delivery.content._replace(fd=0)
     return (first.qid, first.sender) == (delivery.qid, delivery.sender) and one == other
+
+
+def _waits(error: hosts.UnresolvedError) -> bool:
+    return error.outcome.status != "bounced"
 
 
 def _mistaken(hop: NextHop, outcome: Outcome) -> hosts.UnresolvedError:

@@ -14,6 +14,7 @@ from authority import Authority
 from harness import letters, needs
 from machine import SPOOL, Machine
 from nameserver import BROKEN, ask_here, deaf, name_server
+from relays import relay
 from test_mtasts import GOOD, NOW, Site, announced, serving, zone
 
 from pymail import mtasts
@@ -41,6 +42,8 @@ def direct(machine, tmp_path) -> Iterator[Machine]:
         "far.test": "@ MX 10 dead\n@ MX 20 mx\ndead A 192.0.2.77\nmx A 192.0.2.1",
         "other.test": "mx A 192.0.2.2",
         "null.test": "@ MX 0 .",
+        "lost.test": "@ MX 10 mx",
+        "us.test": "@ MX 10 mx\nmx A 192.0.2.10",
         "broken.test": BROKEN,
     }
     with name_server(tmp_path / "dns", zones):
@@ -73,6 +76,8 @@ def waiting(machine: Machine) -> list[str]:
     [
         ("null.test", "5.1.10", "does not accept mail (nullMX)"),
         ("nosuch.test", "5.1.2", "Name service error for name=nosuch.test type=MX: Host not found"),
+        ("lost.test", "5.4.4", "Name service error for name=mx.lost.test type=A"),
+        ("us.test", "5.4.6", "mail for us.test loops back to myself"),
     ],
 )
 def test_mail_for_a_domain_that_takes_none_comes_back(direct, domain, dsn, words):
@@ -82,6 +87,37 @@ def test_mail_for_a_domain_that_takes_none_comes_back(direct, domain, dsn, words
     assert f"Status: {dsn}".encode() in bounce.data
     assert words.encode() in bounce.data.replace(b"\n    ", b" ")
     assert direct.queue() == []
+
+
+@pytest.mark.parametrize("domain", ["nosuch.test", "lost.test"])
+def test_mail_for_a_domain_that_is_not_found_goes_through_the_fallback_relay(direct, domain):
+    """Who knows the names of a private network only has no other way."""
+    with relay() as server:
+        direct.config(f"default_transport = 'smtp'\nsmtp_fallback_relay = '{server.hop}'\n")
+        direct.send("alice", LETTER, f"joe@{domain}")
+        direct.flush()
+    assert [taken.recipients for taken in server.taken] == [[f"joe@{domain}"]]
+    assert direct.queue() == []
+
+
+@pytest.mark.parametrize(("domain", "dsn"), [("null.test", "5.1.10"), ("us.test", "5.4.6")])
+def test_mail_that_no_other_way_helps_does_not_go_through_the_fallback_relay(direct, domain, dsn):
+    with relay() as server:
+        direct.config(f"default_transport = 'smtp'\nsmtp_fallback_relay = '{server.hop}'\n")
+        direct.send("alice", LETTER, f"joe@{domain}")
+        direct.flush()
+    assert server.connections == 0
+    (bounce,) = direct.mail("alice")
+    assert f"Status: {dsn}".encode() in bounce.data
+
+
+def test_mail_for_a_domain_that_is_not_found_waits_for_a_fallback_relay_that_is_not_either(direct):
+    direct.config("default_transport = 'smtp'\nsmtp_fallback_relay = 'mx.broken.test'\n")
+    direct.send("alice", LETTER, "joe@nosuch.test")
+    direct.flush()
+    (reason,) = waiting(direct)
+    assert "name=mx.broken.test type=MX: Host not found, try again" in reason
+    assert direct.mail("alice") == []
 
 
 def test_a_mistake_in_the_table_of_next_hops_is_not_the_recipients(direct):
