@@ -263,7 +263,7 @@ class Transactions:
         if reply.good:
             return Outcome("sent", reply.dsn, words, self._relay, words, self._offers.dsn)
         outcome = reply.outcome(self._wire.name, command)
-        if reply.dsn == "5.5.3":  # RFC 5321 4.5.3.1.10: too many for now
+        if outcome.status == "bounced" and _is_too_many(reply):  # RFC 5321 4.5.3.1.10: for now
             outcome = deferred("4.5.3", outcome.words)
         return outcome._replace(relay=self._relay, reply=words)
 
@@ -285,6 +285,9 @@ def _doubt(lost: LostError) -> None:
 def _is_too_many(reply: Reply) -> bool:
     """Say whether a recipient was refused because there are others (RFC 5321 4.5.3.1.10).
 
-    With a status of its own, 452 speaks of that mailbox: "4.2.2 over quota".
+    With a status of its own, 452 speaks of that mailbox: "4.2.2 over quota".  552 does so without
+    one too, unless it says what it means; a client is to take it for 452 then.
     """
+    if reply.code == 552 and reply.dsn == "5.0.0":
+        return "too many recipients" in reply.words.lower()
     return reply.dsn in _TOO_MANY or (reply.code == 452 and not reply.dsn.startswith("4.2."))
