@@ -273,6 +273,28 @@ def test_who_is_refused_for_the_address_waits_for_the_fallback_relay(box: Box) -
     assert len(box.maildir()) == 1
 
 
+def test_wishes_for_reports_go_on_as_they_came(box: Box) -> None:
+    """RFC 6533 3: an address of type utf-8 has its letters coded already."""
+    dialogue = (
+        "EHLO x\r\nMAIL FROM:<ann@example.org> RET=HDRS ENVID=a+2Bb\r\n"
+        "RCPT TO:<joe@example.org> NOTIFY=DELAY,FAILURE ORCPT=utf-8;\\x{436}\\x{5C}a@example.org"
+        "\r\n"
+        "RCPT TO:<bob@example.org> ORCPT=rfc822;a\\x{436}+2Bb@example.org\r\n"
+        "DATA\r\nSubject: s\r\n\r\ntext\r\n.\r\nQUIT\r\n"
+    )
+    with fake_lmtp(None, EHLO=b"250-fake\r\n250 DSN\r\n") as server:
+        hop = server.address.replace("inet:127.0.0.1", "[127.0.0.1]")
+        box.config(f"relayhost = '{hop}'\n")
+        box.run("sendmail", "-bs", stdin=dialogue.encode())
+        box.flush()
+    ((sender, recipients, _),) = server.messages
+    assert sender == "MAIL FROM:<ann@example.org> ENVID=a+2Bb RET=HDRS"
+    assert recipients == [
+        "RCPT TO:<joe@example.org> ORCPT=utf-8;\\x{436}\\x{5C}a@example.org NOTIFY=FAILURE,DELAY",
+        "RCPT TO:<bob@example.org> ORCPT=rfc822;a\\x{436}+2Bb@example.org",
+    ]
+
+
 def test_what_a_server_says_between_two_messages_is_not_said_of_the_second(box: Box) -> None:
     def end(there: socket.socket, _: str) -> str:
         late = threading.Timer(0.3, there.sendall, [b"550 5.7.1 on second thoughts\r\n"])

@@ -1,7 +1,9 @@
 """The commands of one SMTP transaction, with what the server offers and the message needs.  Pure.
 
-MAIL FROM:<a@b> SIZE=n BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=xtext
-RCPT TO:<c@d> ORCPT=rfc822;xtext NOTIFY=FAILURE
+MAIL FROM:<a@b> SIZE=n BODY=8BITMIME ENVID=xtext RET=HDRS SMTPUTF8
+RCPT TO:<c@d> ORCPT=rfc822;xtext NOTIFY=SUCCESS,FAILURE,DELAY
+
+The parameters are in the order in which Postfix writes them.
 """
 
 import functools
@@ -13,7 +15,7 @@ from pymail.transport import Delivery, Wishes
 from pymail.transport.hello import Offers
 from pymail.transport.letter import Letter
 
-_NOTIFY = frozenset(("NEVER", "SUCCESS", "FAILURE", "DELAY"))
+_NOTIFY = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
 _DOMAIN = re.compile(r'[^\s<>()\[\]\\,;:"@]+|\[[^\s<>()\[\]\\,;"@]+\]')
 
 
@@ -46,12 +48,12 @@ def mail(sender: str, wishes: Wishes, letter: Letter, offers: Offers, *, utf8: b
         line += b" SIZE=%d" % letter.size
     if offers.eightbit and letter.eightbit:
         line += b" BODY=8BITMIME"
-    if utf8:
-        line += b" SMTPUTF8"
-    if offers.dsn and wishes.ret in ("FULL", "HDRS"):
-        line += b" RET=" + wishes.ret.encode()
     if offers.dsn and wishes.envid:
         line += b" ENVID=" + _xtext(wishes.envid)
+    if offers.dsn and wishes.ret in ("FULL", "HDRS"):
+        line += b" RET=" + wishes.ret.encode()
+    if utf8:
+        line += b" SMTPUTF8"
     return line + b"\r\n"
 
 
@@ -62,8 +64,8 @@ def rcpt(delivery: Delivery, offers: Offers, *, utf8: bool) -> bytes:
         original = delivery.wishes.orcpt or f"rfc822;{delivery.original}"
         line += b" ORCPT=" + _orcpt(original, utf8)
         notify = delivery.wishes.notify
-        if notify and _NOTIFY.issuperset(notify.split(",")):
-            line += b" NOTIFY=" + notify.encode()
+        if notify and set(words := notify.split(",")).issubset(_NOTIFY):
+            line += b" NOTIFY=" + ",".join(each for each in _NOTIFY if each in words).encode()
     return line + b"\r\n"
 
 
@@ -85,13 +87,17 @@ def _path(address: str, utf8: bool) -> bytes:  # noqa: FBT001  (a cache's key)
 
 @functools.lru_cache(maxsize=1024)
 def _orcpt(original: str, utf8: bool) -> bytes:  # noqa: FBT001
-    """Return an original recipient, "type;address", for ORCPT (RFC 3461 4.2, RFC 6533 3)."""
+    """Return an original recipient, "type;address", for ORCPT (RFC 3461 4.2, RFC 6533 3).
+
+    In an address of type utf-8 a backslash begins the code of a letter already.
+    """
     kind, _, address = original.partition(";")
     if kind.lower() != "utf-8" and address.isascii():
         return _xtext(kind) + b";" + _xtext(address)
+    special = "+=" if kind.lower() == "utf-8" else "+=\\"
     coded = "".join(
         c
-        if ("!" <= c <= "~" and c not in "+=\\") or (utf8 and c > "\x9f")
+        if ("!" <= c <= "~" and c not in special) or (utf8 and c > "\x9f")
         else f"\\x{{{ord(c):X}}}"
         for c in address
     )
