@@ -49,7 +49,7 @@ class _Dialogue:
                 if reply.code != 334:
                     break
                 reply = self._answer(self._mechanism.answer(_challenge(reply)))
-            if reply.code == 235:
+            if reply.good:  # RFC 4954 4 has 235; as in Postfix, any other will do
                 self._mechanism.finish(_challenge(reply))
                 return
         except sasl.RefusedError as error:
