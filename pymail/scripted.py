@@ -26,7 +26,7 @@ def mail(path: str, user: str) -> tuple[Folder, list[Letter]]:
     Raise NoMailError where there are none, another MailError where it cannot be read.
     """
     boxes = [path] if path else inbox.candidates(user, os.environ.get("MAIL", ""))
-    found = inbox.first_with_mail(boxes, named=bool(path))
+    found = inbox.first_with_mail(boxes, user, named=bool(path))
     if found:
         folder = inbox.opened(found, user)
         try:

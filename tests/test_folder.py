@@ -382,6 +382,20 @@ def test_what_is_no_mbox_is_said(tmp_path: Path) -> None:
     assert opened(tmp_path / "e")[1] == {}
 
 
+def test_no_link_in_the_place_of_a_maildirs_directory_is_followed(tmp_path: Path) -> None:
+    place, other = maildir(tmp_path / "m", new_a="", cur_b=""), maildir(tmp_path / "o", new_a="")
+    here, found = opened(place)
+    (place / "new").rename(place / "old")
+    (place / "new").symlink_to(other / "new")
+    assert here.commit([Change(found["a"], delete=True)]) == []
+    assert here.commit([Change(found["b"], text=b"changed")]) == []
+    assert names(other) == {"new/a"}
+    assert list((place / "old").iterdir()) == []
+    here.close()
+    with pytest.raises(NotADirectoryError):
+        opened(place)
+
+
 # --- what is remembered -----------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -15,7 +17,10 @@ from mailstores import USER, dovecot
 from typist import Terminal
 
 from pymail import console, mailverbs, readverbs
+from pymail import inbox as mailbox
 from pymail.errors import MailError
+from pymail.folder import Change
+from pymail.holder import holder
 
 RUSSIAN = "Отчёт о работе за неделю"
 HOSTILE = (
@@ -918,10 +923,183 @@ def test_the_inbox_of_another_user_must_be_theirs(machine) -> None:
     assert kept.path.name.endswith(":2,S")
     assert kept.uid == Path("/home/alice").stat().st_uid
     Path("/home/bob/Maildir").symlink_to("/home/alice/Maildir")
-    done = machine.run("root", "mail", "-n", "-u", "bob", stdin=b"d *\nq\n")
-    assert (done.returncode, done.stdout) == (77, b"")
+    for mode, status in ((0o700, 66), (0o755, 77)):  # root reads with bob's rights
+        for path in (Path("/home/alice/Maildir"), *Path("/home/alice/Maildir").iterdir()):
+            path.chmod(mode)
+        done = machine.run("root", "mail", "-n", "-u", "bob", stdin=b"d *\nq\n")
+        assert (done.returncode, done.stdout) == (status, b""), done
     assert len(machine.mail("alice")) == 1
     assert machine.run("root", "mail", "-n", "-u", "nobody-here").returncode == 67
+
+
+def as_user(user: str, script: str) -> None:
+    """Do what that user may do in the own home."""
+    done = subprocess.run(
+        ["runuser", "-u", user, "--", "sh", "-ec", script], cwd=f"/home/{user}", check=False
+    )
+    assert done.returncode == 0
+
+
+def secrets(place: str = "/home/secrets") -> Path:
+    """Make a directory that only root may look into, and ordinary files in it."""
+    for name in ("shadow", "sudoers"):
+        path = Path(place, name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_text("From: root\nSubject: secret\n\nx:y\n")
+        path.chmod(0o600)
+    return Path(place)
+
+
+ALICES = (("-u", "alice"), ("-f", "/home/alice/Maildir"))
+TREES = ("ln -s {} Maildir/new; mkdir Maildir/cur", "ln -s {} Maildir/cur; mkdir Maildir/new")
+
+
+@pytest.mark.parametrize("said", [b"q\n", b"1\nd *\nq\n", b"s * /root/kept\nq\n"])
+@pytest.mark.parametrize("args", ALICES, ids=["user", "file"])
+@pytest.mark.parametrize("tree", TREES, ids=["new", "cur"])
+def test_root_moves_and_deletes_nothing_that_a_users_maildir_leads_to(
+    machine, tree: str, args: tuple[str, str], said: bytes
+) -> None:
+    place = secrets()
+    as_user("alice", f"mkdir Maildir; {tree.format(place)}; mkdir Maildir/tmp")
+    for text in (said, b"x\n"):
+        done = machine.run("root", "mail", "-n", *args, stdin=text)
+        assert b"secret" not in done.stdout, done
+    assert sorted(os.listdir(place)) == ["shadow", "sudoers"]
+    assert machine.run("root", "mail", "-n", "-H", *args).stdout == b""
+    assert b"secret" not in machine.run("root", "pymail", "list", *args).stdout
+
+
+def test_root_moves_no_letter_of_one_user_to_another(machine) -> None:
+    machine.send("carol", b"Subject: for bob\n\nx\n", "bob")
+    machine.flush()
+    script = "mkdir -p Maildir/cur Maildir/tmp; ln -s /home/bob/Maildir/new Maildir/new"
+    as_user("alice", script)
+    for args in ALICES:
+        machine.run("root", "mail", "-n", *args, stdin=b"q\n")
+    assert os.listdir("/home/alice/Maildir/cur") == []
+    assert len(machine.mail("bob")) == 1
+
+
+def test_root_keeps_to_a_users_rights_whatever_is_exchanged_meanwhile(machine) -> None:
+    place = secrets()
+    as_user("alice", "mkdir -p Maildir/cur Maildir/new Maildir/tmp; echo x > Maildir/new/shadow")
+    swap = "mv /home/alice/Maildir /home/alice/M && mkdir -p /home/alice/Maildir/cur &&"
+    swap += f" ln -s {place} /home/alice/Maildir/new && chown -hR alice /home/alice/Maildir"
+    said = f"d *\n! {swap}\nfile /home/alice/Maildir\nd *\nq\n".encode()
+    machine.run("root", "mail", "-n", "-u", "alice", stdin=said)
+    assert sorted(os.listdir(place)) == ["shadow", "sudoers"]
+
+
+def test_root_writes_no_file_that_a_users_mbox_leads_to(machine) -> None:
+    place = secrets()
+    (place / "box").write_text("From a@x Mon Nov 23 00:00:00 2026\nSubject: secret\n\nx\n")
+    as_user("alice", f"ln -s {place}/box box; ln -s {place} Maildir; mkfifo fifo")
+    for args in (("-f", "/home/alice/box"), ("-f", "/home/alice/fifo"), ("-u", "alice")):
+        for said in (b"d *\nq\n", b"s * /root/kept\nq\n"):
+            done = machine.run("root", "mail", "-n", *args, stdin=said, timeout=20)
+            assert done.returncode in (1, 66), done
+            assert b"secret" not in done.stdout
+    assert "secret" in (place / "box").read_text()
+    done = machine.run("root", "mail", "-n", "-f", "/home/alice/box")
+    assert done.stderr == b"mail: cannot open /home/alice/box: Permission denied (as alice)\n"
+
+
+def test_root_answers_saves_and_changes_in_the_mailbox_of_a_user(machine) -> None:
+    for name in ("one", "two", "three"):
+        machine.send("bob", f"Subject: {name}\n\nbody\xff of {name}\n".encode("latin-1"), "alice")
+    machine.flush()
+    machine.write("root", "edit.sh", "echo edited > $1")
+    said = b"""set EDITOR='sh /root/edit.sh'
+save /one /root/kept
+reply /two
+an answer
+.
+edit /three
+file /root/kept
+file #
+cd /
+"""
+    done = machine.run("root", "mail", "-n", "-u", "alice", stdin=said)
+    assert done.returncode == 0, done
+    assert b"body\xff of one" in Path("/root/kept").read_bytes()
+    two, three = sorted(machine.mail("alice"), key=lambda kept: b"edited" in kept.data)
+    assert (two.values("Subject"), two.path.name[-5:]) == (["two"], ":2,RS")
+    assert three.data == b"edited\n"
+    assert {kept.uid for kept in (two, three)} == {Path("/home/alice").stat().st_uid}
+    machine.flush()
+    (answer,) = machine.mail("bob")
+    assert answer.values("From") == ["root <root@example.net>"]
+
+
+def test_what_works_on_the_mailbox_of_a_user_may_die(machine) -> None:
+    machine.send("bob", b"Subject: one\n\nx\n", "alice")
+    machine.flush()
+    (path,) = (str(kept.path.parent.parent) for kept in machine.mail("alice"))
+    here = mailbox.opened(path, "alice")
+    (found,) = here.letters()
+    assert b"Subject: one" in here.read(found)
+    os.kill(here._pid, signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(MailError, match="as alice has ended; open it again"):
+            here.commit([Change(found, delete=True)])
+    here.close()
+    assert len(machine.mail("alice")) == 1
+
+
+def test_after_an_interrupt_nothing_is_taken_for_an_answer_to_something_else(machine) -> None:
+    machine.send("bob", b"Subject: one\n\nx\n", "alice")
+    machine.flush()
+    here = mailbox.opened("/home/alice/Maildir")
+    (found,) = here.letters()
+    os.kill(here._pid, signal.SIGSTOP)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        here.read(found)
+    timer.join()
+    with pytest.raises(MailError, match="has ended"):
+        here.read(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "user"),
+    [
+        ("/home/alice/Maildir/", "alice"),
+        ("/home/alice/none", "alice"),
+        ("/home/bob/../alice", "bob"),
+        ("/home/byroot", "alice"),
+        ("/home/byalice", "alice"),
+        ("/etc/../etc//./passwd", ""),
+        ("/var/mail/bob", "bob"),
+        ("/home/volume/box", "uid4711"),
+    ],
+)
+def test_a_path_is_held_by_the_first_on_it_who_is_not_root(machine, path: str, user: str) -> None:
+    Path("/home/byroot").symlink_to("home/../alice/Maildir")
+    Path("/home/home").symlink_to("/home/root")
+    Path("/home/root").mkdir()
+    Path("/home/byalice").symlink_to("/etc")
+    os.chown("/home/byalice", 1001, 1001, follow_symlinks=False)
+    Path("/var/mail/bob").write_text("")
+    shutil.chown("/var/mail/bob", "bob")
+    Path("/home/volume").mkdir()
+    os.chown("/home/volume", 4711, 4711)
+    try:
+        found = holder(path)
+        assert (found.name if found else "") == user
+    finally:
+        for name in ("byroot", "home", "byalice"):
+            Path("/home", name).unlink()
+        for name in ("root", "volume"):
+            Path("/home", name).rmdir()
+
+
+def test_links_without_end_hold_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="Too many levels"):
+        holder(str(tmp_path / "a"))
 
 
 def test_mutt_and_mail_on_one_maildir_keep_every_message_and_flag(inbox: Box, person) -> None:

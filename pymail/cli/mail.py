@@ -41,12 +41,12 @@ def _look(options: Options, user: Caller) -> int:
     if options.exists:
         return errors.EX_OK if _exists(options, user) else _NONE
     boxes = _mailboxes(options, user)
-    found = inbox.first_with_mail(boxes, named=options.file)
+    owner = options.user if options.user != user.name else ""
+    found = inbox.first_with_mail(boxes, owner, named=options.file)
     if not found:
         what = f"in {boxes[0]}" if options.file else f"for {options.user or user.name}"
         errors.complain("mail", f"no mail {what}")
         return _NONE
-    owner = options.user if options.user != user.name else ""
     if options.headers_only:
         return _list(found, owner)
     from pymail import reading  # noqa: PLC0415
@@ -56,7 +56,7 @@ def _look(options: Options, user: Caller) -> int:
 
 def _exists(options: Options, user: Caller) -> bool:
     """Say whether there is mail; what cannot be looked into has none."""
-    from pymail import reader  # noqa: PLC0415
+    from pymail import inbox  # noqa: PLC0415
 
     try:
         boxes = _mailboxes(options, user)
@@ -64,7 +64,7 @@ def _exists(options: Options, user: Caller) -> bool:
         return False
     for path in boxes:
         with contextlib.suppress(OSError):
-            if reader.has_mail(path):
+            if inbox.has_mail(path, options.user):
                 return True
     return False
 

@@ -6,6 +6,9 @@
 Only names change.  Another program may rename a file at any time: it is looked for anew by its
 unique part, its flags are taken as they are then, and ours are added.  A file is only removed or
 renamed when it is the very file (inode) that was shown.
+
+Whoever else may write to the Maildir can put links into it.  None is followed: new, cur and tmp are
+opened once, and what is done in them is done there.
 """
 
 import os
@@ -40,25 +43,41 @@ class Maildir:
         self._cache = cache
         self._seen: set[str] = set()
         self._changed = (0, 0)
+        self._folders: dict[str, int] = {}
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._root = os.open(path, flags)
         try:
-            os.stat("cur", dir_fd=self._root)
-        except FileNotFoundError:
-            if not self._exists("new"):
-                os.close(self._root)
-                raise InputError(f"cannot read {path}: a directory, but no Maildir") from None
+            there = [folder for folder in _PLACES if self._is_there(folder)]
+        except OSError:
+            self.close()
+            raise
+        if not there:
+            self.close()
+            raise InputError(f"cannot read {path}: a directory, but no Maildir")
 
-    def _exists(self, name: str) -> bool:
+    def _is_there(self, folder: str) -> bool:
         try:
-            os.stat(name, dir_fd=self._root)
+            self._folder(folder)
         except FileNotFoundError:
             return False
         return True
 
+    def _folder(self, name: str) -> int:
+        """Return the open directory new, cur or tmp.  Raise OSError, also where it is a link."""
+        if name not in self._folders:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._folders[name] = os.open(name, flags, dir_fd=self._root)
+        return self._folders[name]
+
+    def _at(self, place: str) -> tuple[int, str]:
+        """Return the open directory and the name that a place such as new/NAME consists of."""
+        folder, _, name = place.partition("/")
+        return self._folder(folder), name
+
     def close(self) -> None:
         """Let go of it."""
-        os.close(self._root)
+        for fd in (*self._folders.values(), self._root):
+            os.close(fd)
 
     def letters(self) -> list[Letter]:
         """Return the messages, oldest first."""
@@ -139,7 +158,7 @@ class Maildir:
 
     def _entry(self, place: str, known: Known | None) -> Known | None:
         """Return what is known of a message, None for what is none or not ours to read."""
-        about = os.stat(place, dir_fd=self._root, follow_symlinks=False)
+        about = self._stat(place)
         if not stat.S_ISREG(about.st_mode):
             return None
         mark = (about.st_ino, about.st_size, about.st_mtime_ns)
@@ -161,19 +180,16 @@ class Maildir:
         """Yield the files that may be messages, as new/NAME and cur/NAME."""
         for folder in folders:
             try:
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
+                names = os.listdir(self._folder(folder))
             except FileNotFoundError:
                 continue
-            try:
-                names = os.listdir(fd)
-            finally:
-                os.close(fd)
             yield from (f"{folder}/{name}" for name in names if not name.startswith("."))
 
     def _open(self, place: str) -> int:
         """Open a message: a regular file, whatever else somebody put there."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        fd = os.open(place, flags, dir_fd=self._root)
+        folder, name = self._at(place)
+        fd = os.open(name, flags, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileNotFoundError(place)
@@ -188,7 +204,7 @@ class Maildir:
 
     def _stamp(self) -> tuple[int, int]:
         try:
-            about = os.stat("new", dir_fd=self._root)
+            about = os.fstat(self._folder("new"))
         except FileNotFoundError:
             return (0, 0)
         return about.st_ino, about.st_mtime_ns
@@ -207,8 +223,9 @@ class Maildir:
         for _ in range(_LOOKS):
             yield from self._scan().get(letter.id, [])
 
-    def _inode(self, place: str) -> int:
-        return os.stat(place, dir_fd=self._root, follow_symlinks=False).st_ino
+    def _stat(self, place: str) -> os.stat_result:
+        folder, name = self._at(place)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
     def _try(self, change: Change, found: Found, troubles: list[str]) -> bool:
         """Make one change; say whether it is settled, one way or the other."""
@@ -220,10 +237,11 @@ class Maildir:
             troubles.append(f"message {change.letter.id} is there twice; left alone")
             return True
         try:
-            if self._inode(place) != change.letter.inode:
+            if self._stat(place).st_ino != change.letter.inode:
                 troubles.append(f"message {change.letter.id} is another one by now; left alone")
             elif change.delete:
-                os.unlink(place, dir_fd=self._root)
+                folder, name = self._at(place)
+                os.unlink(name, dir_fd=folder)
             else:
                 return self._rename(place, self._target(place, change))
         except FileNotFoundError:
@@ -239,10 +257,13 @@ class Maildir:
     def _rename(self, place: str, target: str) -> bool:
         if place == target:
             return True
-        if self._exists(target):
-            return False  # a second file of that name: never over it
-        os.rename(place, target, src_dir_fd=self._root, dst_dir_fd=self._root)
-        return True
+        (source, old), (into, new) = self._at(place), self._at(target)
+        try:
+            self._stat(target)
+        except FileNotFoundError:
+            os.rename(old, new, src_dir_fd=source, dst_dir_fd=into)
+            return True
+        return False  # a second file of that name: never over it
 
     def _rewritten(self, change: Change) -> Change:
         """Write the new text of a message, durable and under a name of its own.
@@ -250,9 +271,9 @@ class Maildir:
         Return what is left to do: to remove the old one.
         """
         name = f"{int(time.time())}.{secrets.token_hex(8)}.{os.uname().nodename.replace('/', '_')}"
-        owner = os.stat("cur", dir_fd=self._root)
+        drafts, owner = self._folder("tmp"), os.fstat(self._folder("cur"))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(f"tmp/{name}", flags, 0o600, dir_fd=self._root), "wb") as file:
+        with open(os.open(name, flags, 0o600, dir_fd=drafts), "wb") as file:
             file.write(change.text)
             file.flush()
             if owner.st_uid != os.geteuid():
@@ -261,16 +282,11 @@ class Maildir:
             os.fsync(file.fileno())
         places = self._scan().get(change.letter.id, [change.letter.place])
         target = self._target(f"cur/{name}:2,{places[0].partition(':2,')[2]}", change)
-        os.rename(f"tmp/{name}", target, src_dir_fd=self._root, dst_dir_fd=self._root)
+        into, kept = self._at(target)
+        os.rename(name, kept, src_dir_fd=drafts, dst_dir_fd=into)
         self._sync("cur")
         return Change(change.letter, delete=True)
 
     def _sync(self, folder: str) -> None:
-        try:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
-        except FileNotFoundError:
-            return
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        if self._is_there(folder):
+            os.fsync(self._folder(folder))

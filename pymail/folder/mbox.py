@@ -29,8 +29,7 @@ class Mbox:
         self._cache = cache
         self._places: dict[str, tuple[int, int]] = {}
         self._size = 0
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"cannot read {path}: neither a Maildir nor a file")
+        self._refuse_no_file(path)
 
     def close(self) -> None:
         """Let go of nothing: the file is open only while it is read or written."""
@@ -115,10 +114,17 @@ class Mbox:
 
         The file is opened by its name: another program may have put a new one in its place.
         """
-        with open(self.path, "rb") as file:
+        # O_NONBLOCK: a FIFO in its place is an error, not a wait without end.
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            self._refuse_no_file(fd)
             _share(file.fileno(), self.path)
             file.seek(start)
             return file.read(end - start if end >= 0 else -1)
+
+    def _refuse_no_file(self, there: int | str) -> None:
+        if not stat.S_ISREG(os.stat(there).st_mode):
+            raise InputError(f"cannot read {self.path}: neither a Maildir nor a file")
 
     def _letter(self, piece: Piece, known: Known | None) -> Letter:
         self._places[piece.name] = (piece.start, piece.end)
