@@ -5,12 +5,10 @@ is always read in a time that grows with its length.
 """
 
 import binascii
-import email.message
-import email.utils
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pymail import legible, message
+from pymail import legible, message, parameters
 from pymail.message import Field
 
 DEPTH = 30
@@ -154,34 +152,21 @@ def parse(data: bytes) -> Part:
 
 def _kind(fields: list[Field], default: str) -> _Kind:
     values = {f.name: f.value for f in reversed(fields)}
-    made = email.message.Message()
-    for name in (b"content-type", b"content-disposition"):
-        if name in values:
-            value = b" ".join(values[name][:_PARAMETERS].split())
-            made[name.decode()] = legible.text(value)
-    given = (made.get("content-type") or default).partition(";")[0].strip().lower()
+    given, of_type = _field(values.get(b"content-type", b""))
+    disposition, of_disposition = _field(values.get(b"content-disposition", b""))
     known = given if given.count("/") == 1 and given.isascii() else default
     main = known.partition("/")[0]
-    disposition = (made.get("content-disposition") or "").partition(";")[0].strip().lower()
     return _Kind(
         known,
-        _parameter(made, "charset"),
-        _parameter(made, "boundary").encode("utf-8", "replace")[:200].rstrip(),
-        legible.encoded_words(_name(made)),
+        of_type.get("charset", ""),
+        of_type.get("boundary", "").encode("utf-8", "replace")[:200].rstrip(),
+        legible.encoded_words(of_disposition.get("filename") or of_type.get("name", "")),
         disposition == "attachment" or main not in {"text", "multipart", "message"},
         values.get(b"content-transfer-encoding", b"").strip().lower().decode("ascii", "replace"),
     )
 
 
-def _parameter(made: email.message.Message, name: str) -> str:
-    value = made.get_param(name, "")
-    if isinstance(value, tuple):
-        value = value[2] or ""
-    return email.utils.unquote(str(value or ""))
-
-
-def _name(made: email.message.Message) -> str:
-    try:
-        return made.get_filename("") or ""
-    except ValueError:
-        return ""  # RFC 2231 with a NUL in the name of the character set
+def _field(value: bytes) -> tuple[str, dict[str, str]]:
+    """Return what a Content- field says, in lower case, and its parameters."""
+    text = legible.text(b" ".join(value[:_PARAMETERS].split()))
+    return text.partition(";")[0].strip().lower(), parameters.parse(text)

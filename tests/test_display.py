@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from email.message import EmailMessage
 
 import pytest
@@ -165,8 +166,14 @@ def test_any_parameters_are_understood(kind: bytes, disposition: bytes) -> None:
         ("filename*=utf-8''%D0%B4.txt", "д.txt"),
         ("filename*0*=utf-8''%D0%B4; filename*1=.txt", "д.txt"),
         ('filename="=?utf-8?b?0LQ=?=.txt"', "д.txt"),
-        ("filename*=x\0y''z", ""),
+        ("filename*=x\0y''z", "z"),
         ("filename=plain", "plain"),
+        ('filename = "a;b=\\"c\\\\" ; x=y', 'a;b="c\\'),
+        ('filename="without an end; x=y', "without an end; x=y"),
+        ("filename=a; filename=b; filename*=utf-8''c", "a"),
+        ("FileName*1=b; filename*0=a; filename*10=d; filename*2=c", "abcd"),
+        ("filename*=utf-8''a; filename*0*=utf-8''b; filename*1=c", "ac"),
+        ("filename*99999=a; filename*x=b; filename**=c; ; =d; filename", ""),
     ],
 )
 def test_a_name_is_read_in_every_form(given: str, name: str) -> None:
@@ -207,6 +214,16 @@ def test_a_bomb_of_parts_is_read_in_a_moment() -> None:
         part = mime.parse(data)
         assert len(list(part.leaves())) <= mime.MOST_PARTS
         assert all(line.isprintable() for line in display.message(part))
+
+
+@pytest.mark.parametrize("sign", [b";", b"a=b;", b'a="b";', b'a*0="b";', b'\\"', b"a*1*=%41;"])
+def test_a_bomb_of_parameters_is_read_in_a_moment(sign: bytes) -> None:
+    value = b'a/b; x="' + sign * (4000 // len(sign))
+    fields = b"Content-Type: %b\nContent-Disposition: %b\n\nx\n" % (value, value)
+    data = b"Content-Type: multipart/mixed; boundary=b\n\n" + (b"--b\n" + fields) * 300
+    began = time.process_time()
+    assert len(list(mime.parse(data).leaves())) == 300
+    assert time.process_time() - began < 3
 
 
 PIECES = st.sampled_from(
