@@ -148,13 +148,13 @@ def about(active: Active, state: str) -> list[str]:
     ]
     if active.due != NEVER:
         lines.append(f"Next-Attempt: {_time(active.due)}")
+    tried: dict[int, list[str]] = {}
+    for attempt in active.attempts():
+        line = f"  {_time(attempt.time)} {attempt.status} {attempt.dsn} {attempt.words}"
+        tried.setdefault(attempt.index, []).append(line)
     for index, recipient in enumerate(envelope.recipients):
         lines.append(f"Recipient: <{quote(recipient)}> ({STATES[active.state(index)]})")
-        lines += [
-            f"  {_time(attempt.time)} {attempt.status} {attempt.dsn} {attempt.words}"
-            for attempt in active.attempts()
-            if attempt.index == index
-        ]
+        lines += tried.get(index, [])
     return lines
 
 

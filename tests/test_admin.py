@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from harness import Box
 from machine import CONFIG, SPOOL, Machine
 
-from pymail import overlay
+from pymail import overlay, queued
 from pymail.active import take
 from pymail.config import SETTINGS
-from pymail.spool import NEVER, Spool
+from pymail.spool import NEVER, Attempt, Spool
 
 LETTER = b"Subject: hello\n\nThe text.\n"
 
@@ -235,6 +236,24 @@ def test_a_message_is_shown_with_what_happened_to_it(box: Box) -> None:
     assert ok(box.run("pymail", "queue", "show", "-m", qid))[0] == "Subject: ?[31mred"
     raw = box.run("pymail", "queue", "show", "--raw", qid)
     assert raw.stdout == b"Subject: \x1b[31mred\n\nevil \x9b2J \xe2\x80\xae text\n"
+
+
+def test_a_message_to_thousands_is_shown_in_a_moment(box: Box) -> None:
+    box.send(LETTER, *(f"r{n}@example.org" for n in range(2000)))
+    (qid,) = queue(box)
+    active = take(Spool(str(box.spool)), qid)
+    for words in ("first", "second"):
+        for n in range(2000):
+            active.note(Attempt(0, n, "deferred", "4.0.0", "there", f"{words} try of r{n}"))
+    began = time.process_time()
+    lines = queued.about(active, "waiting")
+    assert time.process_time() - began < 1
+    active.close()
+    at = lines.index("Recipient: <r1999@example.org> (waiting)")
+    assert [line.partition(" 4.0.0 ")[2] for line in lines[at + 1 :]] == [
+        "first try of r1999",
+        "second try of r1999",
+    ]
 
 
 def test_the_queue_is_listed_as_mailq_does(box: Box) -> None:
