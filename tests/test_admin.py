@@ -247,7 +247,7 @@ def test_a_message_to_thousands_is_shown_in_a_moment(box: Box) -> None:
             active.note(Attempt(0, n, "deferred", "4.0.0", "there", f"{words} try of r{n}"))
     began = time.process_time()
     lines = queued.about(active, "waiting")
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5  # squared it was ten
     active.close()
     at = lines.index("Recipient: <r1999@example.org> (waiting)")
     assert [line.partition(" 4.0.0 ")[2] for line in lines[at + 1 :]] == [
