@@ -14,7 +14,7 @@ from binascii import b2a_qp
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pymail import message, words
+from pymail import idn, message, words
 from pymail.message import Field
 
 DEPTH = 100
@@ -29,6 +29,7 @@ _WORD = r'"(?:[^"\\]|\\.)*"|[^\s"<>(),;:]+'
 _parts = re.compile(_WORD).findall
 _phrases = re.compile(rf"(?:(?:{_WORD})\s*)+").sub
 _parameters = re.compile(r';\s*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))').sub
+_addresses = re.compile(r"([\x21-\x7e]+@)([^\s@]+)").sub
 _unfolded = re.compile(r"\r?\n(?=[ \t])").sub
 _STRUCTURED = frozenset(
     f"{prefix}{name}".encode()
@@ -85,10 +86,15 @@ def _parameter(found: re.Match[str]) -> str:
 
 
 def _spoken(found: re.Match[str]) -> str:
-    """Return a run of words and quoted strings as encoded words, where they are not ASCII."""
+    """Return a run of words and quoted strings as encoded words, where they are not ASCII.
+
+    Of an address, the domain has a form in ASCII.
+    """
     run = found[0]
-    if run.isascii() or "@" in run:
+    if run.isascii():
         return run
+    if "@" in run:
+        return _addresses(lambda each: f"{each[1]}{idn.to_ascii(each[2]) or each[2]}", run)
     parts = [re.sub(r"\\(.)", r"\1", p[1:-1]) if p[0] == '"' else p for p in _parts(run)]
     blank = " " if run.endswith(" ") else ""
     return words.phrase(" ".join(parts)) + blank

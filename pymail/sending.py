@@ -17,6 +17,7 @@ from pymail import (
     message,
     paths,
     recipients,
+    recode,
     session,
     words,
 )
@@ -222,8 +223,10 @@ class Sending:
         return compose.message(self.draft, self.user.local, f"=_{secrets.token_hex(12)}")
 
     def _envelope(self, named: list[str], data: bytes) -> Envelope:
-        utf8 = not (data.partition(b"\n\n")[0].isascii() and "".join(named).isascii())
-        utf8 = utf8 or not (self.sender or "").isascii()
+        # A domain has a form in ASCII, what is before it has none.
+        local = "".join(address.split(each)[0] for each in (*named, self.sender or ""))
+        head = recode.ascii_header(data.partition(b"\n\n")[0] + b"\n\n")
+        utf8 = not (local.isascii() and head.isascii())
         return Envelope(
             os.geteuid(),
             named,

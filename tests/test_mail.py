@@ -387,6 +387,12 @@ def test_an_empty_body_is_sent_unless_told_otherwise(box: Box) -> None:
     assert len(queued(box.spool)) == 2
 
 
+def test_a_domain_in_utf8_asks_for_nothing(box: Box) -> None:
+    message = mail(box, "bob@bücher.example".encode(), LC_ALL="C")
+    assert "UTF8" not in message.envelope.body
+    assert "bob@bücher.example" in message.data.decode()
+
+
 def test_an_address_in_utf8_asks_for_smtputf8(box: Box) -> None:
     message = mail(box, "почта@пример.рф".encode(), LC_ALL="C")
     assert message.envelope.recipients == ["почта@пример.рф"]

@@ -229,6 +229,12 @@ def test_blanks_stay_and_names_are_decoded_in_every_field_of_addresses() -> None
     assert b'"' not in out and b" <a@b.c>" in out
 
 
+def test_domains_are_written_by_their_labels_in_ascii() -> None:
+    field = "To: Боб <bob@bücher.example>, ann@пример.рф, жук@жук.рф"
+    out = ascii_header(f"{field}\n\n".encode()).decode()
+    assert "<bob@xn--bcher-kva.example>, ann@xn--e1afmkfd.xn--p1ai, жук@жук.рф\n" in out
+
+
 def test_a_field_in_another_charset_stays_alone() -> None:
     out = ascii_header("Subject: письмо\nX: ".encode() + b"caf\xe9\n\n")
     assert out.startswith(b"Subject: =?utf-8?") and out.endswith(b"\nX: caf\xe9\n\n")
