@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymail import tls
-from pymail.source import After, RefusedError, Remote, Text, exchange, response, retrieval
+from pymail.source import After, RefusedError, Remote, Text, exchange, pop3, response, retrieval
 from pymail.source import talk as talks
 from pymail.source.imap import Imap
 from pymail.source.pop3 import Pop3
@@ -144,6 +144,15 @@ def test_pop3_takes_a_size_that_is_none_for_unknown(size: bytes):
     listed = b"+OK\r\n1 " + size + b"\r\n.\r\n"
     with saying(GREETED + listed + b"+OK\r\n1 a\r\n.\r\n") as (talk, _):
         assert Pop3(talk).look("") == [Remote("a", 1, 0)]
+
+
+@pytest.mark.parametrize("line", [b"1 a\r\n", b"x", b" \r\n\r\n1 \t \r\n"])
+def test_pop3_lists_no_more_than_a_mailbox_can_have(monkeypatch, line: bytes):
+    monkeypatch.setattr(pop3, "MOST_MESSAGES", 1000)
+    wire = Pieces(itertools.chain([GREETED, b"+OK\r\n"], itertools.repeat(line * 100)))
+    with pytest.raises(LostError, match="server: too much in the answer to LIST"):
+        Pop3(Talk(wire)).look("")
+    assert wire.bytes < 2 << 20
 
 
 def test_imap_takes_literals_and_strings_wherever_the_uid_stands():

@@ -8,7 +8,7 @@ from hashlib import md5
 from pymail.sasl import Secrets
 from pymail.source import MOST_TEXT, After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
-from pymail.source.talk import MOST_EARLY, MOST_LISTING, Talk, carried, collected, words
+from pymail.source.talk import MOST_EARLY, MOST_LINE, MOST_LISTING, Talk, carried, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
 
@@ -17,6 +17,9 @@ AGAIN = "\N{SECTION SIGN}"
 
 AHEAD = 100
 """Commands that wait for their answers; when half of them have come, more are sent."""
+
+MOST_MESSAGES = 1 << 20
+"""Messages in a mailbox; what is known of so many takes 400 MB."""
 
 _SIZE = re.compile(rb"\d{1,12}")
 
@@ -160,11 +163,16 @@ class Pop3:
         if not reply.startswith(b"+OK"):
             said = words(reply)
             raise LostError("4.5.0", f"host {self._talk.host} refuses {command}: {said}")
-        listing = self._talk.until_dot(f"the answer to {command}", MOST_LISTING)
-        for line in b"".join(listing).split(b"\r\n"):
-            number, _, rest = line.partition(b" ")
-            if number.isdigit() and len(number) < 12 and rest:
-                yield int(number), rest.split()[0]
+        begun, count, host = b"", 0, self._talk.host
+        for piece in self._talk.until_dot(f"the answer to {command}", MOST_LISTING):
+            *lines, begun = (begun + piece).split(b"\r\n")
+            count += len(lines)
+            if len(begun) > MOST_LINE or count > MOST_MESSAGES:
+                raise LostError("4.5.0", f"host {host}: too much in the answer to {command}")
+            for line in lines:
+                told = line.split(None, 2)
+                if len(told) > 1 and told[0].isdigit() and len(told[0]) < 12:
+                    yield int(told[0]), told[1]
 
     def _auth(self, name: str, line: str | None) -> tuple[bytes | None, bool]:
         reply = self._ask(f"AUTH {name}" if line is None else line, "AUTH")
