@@ -91,6 +91,9 @@ def parse(lines: Sequence[bytes]) -> Reply:
 
 
 @functools.lru_cache(maxsize=128)
-def single(line: bytes) -> Reply:
-    """Return the reply that one line makes up; most replies have been heard before."""
-    return parse([line])
+def single(line: bytes) -> Reply | None:
+    """Return the reply that one line makes up, None where it is not the last of one.
+
+    Most replies have been heard before.
+    """
+    return parse([line]) if is_last(line) else None

@@ -425,7 +425,7 @@ def test_a_reply_that_trickles_or_never_ends_is_given_up(what):
     assert len(found.outcome.words) < 1500
 
 
-@pytest.mark.parametrize("what", [b"250-more\r\n", b"more\r\n", b"250 " + b"x" * 99])
+@pytest.mark.parametrize("what", [b"250-more\r\n", b"more\r\n", b"\n", b"250 " + b"x" * 99])
 @pytest.mark.parametrize("at", ["greeting", "end"])
 def test_a_reply_without_end_is_bounded_in_bytes_and_no_success(what, at):
     def talk(there: socket.socket) -> None:

@@ -26,6 +26,8 @@ MOST_HEARD = 1 << 20
 """Bytes of replies that wait to be read, or of one; those to 10,000 recipients are fewer."""
 
 _ROOM = 1 << 16
+_LEAST = 64
+"""Bytes for which a line of a reply counts at least: to take a short one costs no less."""
 
 
 class LostError(Exception):
@@ -178,12 +180,12 @@ class Wire:
     def _reply(self, command: str, deadline: float) -> Reply:
         self._room = MOST_HEARD
         line = self._line(command, deadline)
-        if replies.is_last(line):
-            return replies.single(line)
+        if reply := replies.single(line):
+            return reply
         self.strange = self.strange or not replies.begins(line)
         lines = [line]
         while not replies.is_last(line := self._line(command, deadline)):
-            self._spend(len(line) + 1)
+            self._spend(max(len(line), _LEAST))
             if len(lines) < replies.MOST_LINES:
                 lines.append(line)
         return replies.parse([*lines, line])
@@ -197,7 +199,7 @@ class Wire:
             self._hear(f"receiving the reply to {command}", deadline)
         line = self._buffer[:end].removesuffix(b"\r")
         self._buffer = self._buffer[end + 1 :]
-        return line if end <= replies.MOST_LINE else line[: replies.MOST_LINE]
+        return line if end < replies.MOST_LINE else line[: replies.MOST_LINE]
 
     def _spend(self, count: int) -> None:
         """Count bytes of the reply that is being heard."""
