@@ -2,8 +2,8 @@
 
 An address is a str in internal form, as Postfix stores it: the local part without quotes, "@",
 the domain ("john doe@example.org"); a bare name has no "@".  The parser is lenient where people
-are: names, nested comments, groups, routes, empty elements, and blanks or semicolons where a
-comma should be.  `email.utils` loses half of such lists, and costs 25 ms to import.
+are: names, nested comments, groups, routes, empty elements, and blanks, semicolons or nothing
+where a comma should be.  `email.utils` loses half of such lists, and costs 25 ms to import.
 """
 
 TYPE_CHECKING = False
@@ -69,13 +69,13 @@ def specs(text: str) -> list[Spec]:
             found.append(_spec(_without_route(inner)))
             run, after_angle = [], True
         elif token.kind in ",;":
-            found += map(_spec, _parts(run))
+            found += _bare(run, after_angle=after_angle)
             run, after_angle = [], False
         elif token.kind == ":" and run and run[0].kind != ":":
             run = []  # the name of a group
-        elif token.kind != ">" and not after_angle:
+        elif token.kind != ">":
             run.append(token)
-    return found + [_spec(part) for part in _parts(run)]
+    return found + _bare(run, after_angle=after_angle)
 
 
 def mailboxes(text: str) -> list[tuple[str, bool]]:
@@ -347,6 +347,16 @@ def _without_route(tokens: list[_Token]) -> list[_Token]:
             if token.kind == ":":
                 return tokens[at + 1 :]
     return tokens
+
+
+def _bare(run: list[_Token], *, after_angle: bool) -> list[Spec]:
+    """Return the addr-specs of a run without brackets.
+
+    Behind "<...>" a comma may be missing, but words without "@" are only words.
+    """
+    if after_angle and all(token.kind != "@" for token in run):
+        return []
+    return [_spec(part) for part in _parts(run)]
 
 
 def _parts(run: list[_Token]) -> list[list[_Token]]:

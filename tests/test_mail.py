@@ -200,6 +200,11 @@ def test_dovecot_finds_the_words_of_the_letter_of_the_how_to(machine: Machine) -
 # --- the command line ---------------------------------------------------------------------------
 
 
+def test_a_comma_behind_a_bracket_may_be_missing(box: Box) -> None:
+    message = mail(box, "-c", "<c@x>\td@x", "Al <a@x> b@x")
+    assert message.envelope.recipients == ["a@x", "b@x", "c@x", "d@x"]
+
+
 def test_recipients_may_be_lists_names_and_groups_in_one_argument(box: Box) -> None:
     message = mail(
         box,

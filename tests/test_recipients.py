@@ -35,6 +35,8 @@ def shown(text: str) -> list[str]:
         ("a@[192.0.2.1], b", ["a@[192.0.2.1]", "b"]),
         ("J. Random <a@b>", ['"J. Random" <a@b>']),
         ("(unclosed a", []),
+        ("<b@x> carol@x", ["b@x", "carol@x"]),
+        ("Bob <b@x>carol@x, d", ["b@x", "carol@x", "d"]),
     ],
 )
 def test_lists_names_comments_and_groups(text: str, boxes: list[str]) -> None:

@@ -322,6 +322,11 @@ def test_one_argument_may_hold_a_list(box):
     assert only(box.spool).envelope.recipients == ["a@x", "b@x", "c", "d"]
 
 
+def test_a_comma_behind_a_bracket_may_be_missing(box):
+    box.send(b"To: Bob <b@x>\n c@x\nCc: <d@x> and others\n\n", "-t", "A <a@x> (A) e@x")
+    assert only(box.spool).envelope.recipients == ["a@x", "e@x", "b@x", "c@x", "d@x"]
+
+
 def test_a_folded_argument_is_a_list_too(box):
     box.send(LETTER, "a@x,\n b@x,\r\n\tc@x")
     assert only(box.spool).envelope.recipients == ["a@x", "b@x", "c@x"]
