@@ -71,8 +71,9 @@ def specs(text: str) -> list[Spec]:
         elif token.kind in ",;":
             found += _bare(run, after_angle=after_angle)
             run, after_angle = [], False
-        elif token.kind == ":" and run and run[0].kind != ":":
-            run = []  # the name of a group
+        elif token.kind == ":" and (after_angle or (run and run[0].kind != ":")):
+            found += map(_spec, _parts(run[: _addressed(run)]))
+            run, after_angle = [], False
         elif token.kind != ">":
             run.append(token)
     return found + _bare(run, after_angle=after_angle)
@@ -173,24 +174,23 @@ class _Writer:
         self._pieces: list[str] = []
         self.changed = False
         run: list[_Token] = []
-        first = ""  # the kind of the first word in it
+        first = ""  # the kind of the first word behind a separator
         tokens = _tokens(text, comments=True)
         at = 0
         while at < len(tokens):
             token = tokens[at]
             at += 1
-            first = first if run else ""
             if token.kind == "<":
                 inner, at = _angle(tokens, at)
                 self._named(run, inner)
-                run = []
+                run, first = [], "<"
             elif token.kind in ",;":
                 self._bare(run)
                 self._pieces.append(token.kind)
-                run = []
+                run, first = [], ""
             elif token.kind == ":" and first not in ("", ":"):
-                self._put(f"{self._source(run)}:")
-                run = []
+                self._group(run)
+                run, first = [], ""
             elif token.kind != ">":
                 run.append(token)
                 if not first and token.kind != _COMMENT:
@@ -215,6 +215,15 @@ class _Writer:
         comments = "".join(self._text[t.start : t.end] for t in inner if t.kind == _COMMENT)
         address = self._address([t for t in inner if t.kind != _COMMENT])
         self._put(f"{self._source(name)} <{address}>{comments}".lstrip())
+
+    def _group(self, run: list[_Token]) -> None:
+        """Write what stands before ":": addresses, and the name of a group."""
+        words = [t for t in run if t.kind != _COMMENT]
+        name = words[_addressed(words) :]
+        start = name[0].start if name else len(self._text)
+        self._bare([t for t in run if t.start < start])
+        if name:
+            self._put(f"{self._source([t for t in run if t.start >= start])}:")
 
     def _bare(self, run: list[_Token]) -> None:
         """Write the addresses of a run; its comments follow the address they are near."""
@@ -359,16 +368,34 @@ def _bare(run: list[_Token], *, after_angle: bool) -> list[Spec]:
     return [_spec(part) for part in _parts(run)]
 
 
+def _addressed(run: list[_Token]) -> int:
+    """Return how many tokens of a run before ":" are addresses; a group's name comes then.
+
+    A name has no "@" outside quotes (RFC 5322 3.4), so what goes up to the last one is addresses:
+    "To: a@example.org", and "Cc: b@example.org" in a line that was indented.
+    """
+    if run and run[0].kind == "@":
+        return 0  # a route
+    size = max((at for at, token in enumerate(run, 1) if token.kind == "@"), default=0)
+    while 0 < size < len(run) and _adjoins(run[size - 1], run[size]):
+        size += 1
+    return size
+
+
 def _parts(run: list[_Token]) -> list[list[_Token]]:
     """Part a run without brackets into addresses: words with only a blank between are apart."""
     parts: list[list[_Token]] = []
     for token in run:
         last = parts[-1][-1] if parts else token
-        if parts and (token.kind in ".@" or last.kind in ".@" or token.start == last.end):
+        if parts and _adjoins(last, token):
             parts[-1].append(token)
         else:
             parts.append([token])
     return parts
+
+
+def _adjoins(last: _Token, token: _Token) -> bool:
+    return token.kind in ".@" or last.kind in ".@" or token.start == last.end
 
 
 def _spec(tokens: list[_Token]) -> Spec:

@@ -124,17 +124,20 @@ def _mailboxes(item: str) -> Iterator[Mailbox]:
 
 
 def _items(text: str) -> Iterator[str]:
-    """Return the elements of an address list, without commas, semicolons and group names."""
+    """Return the elements of an address list, without commas, semicolons and group names.
+
+    Before ":" there may be addresses, too; which, address.specs() knows.
+    """
     item = ""
+    addressed = False
     for piece in _pieces(text):
-        if piece in {",", ";"}:
-            if item.strip():
-                yield item.strip()
-            item = ""
-        elif piece == ":":
-            item = ""
+        if piece in {",", ";", ":"}:
+            if item.strip() and (addressed or piece != ":"):
+                yield item.strip() + piece.strip(",;")
+            item, addressed = "", False
         else:
             item += piece
+            addressed = addressed or piece == "@" or piece.startswith("<")
     if item.strip():
         yield item.strip()
 

@@ -18,6 +18,7 @@ from pymail.address import (
     specs,
     split,
 )
+from pymail.recipients import parse
 
 LOCAL = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cs"]),
@@ -89,6 +90,16 @@ def test_one_address_is_understood_however_it_is_dressed(text, meant):
         ("Bob <b@x> Carol <carol@x>", ["b@x", "carol@x"]),
         ('Bob <b@x> "at@home"', ["b@x"]),
         ("alice@x <alice@y>", ["alice@y"]),
+        ("a@x\n  Cc: b@x\n", ["a@x", "b@x"]),
+        ("a@x\n\tBcc: b@x\n Subject: s", ["a@x", "b@x", "s"]),
+        ("a c@x b: d@x;", ["a", "c@x", "d@x"]),
+        ("a@x:25", ["a@x", "25"]),
+        ("a@x:", ["a@x"]),
+        ("A <a@x>: b@x", ["a@x", "b@x"]),
+        ("A <a@x> Cc: b@x", ["a@x", "b@x"]),
+        ("A <a@x> b@x Cc: c@x", ["a@x", "b@x", "c@x"]),
+        ('"a@x": b@x;', ["b@x"]),
+        ("@relay:a@x", ["a@x"]),
         ("undisclosed-recipients:;", []),
         ("", []),
         (" \t\n", []),
@@ -182,6 +193,9 @@ def test_only_bare_names_are_qualified():
         (b' "alice"', b" alice@o"),
         (b' "a b"', b' "a b"@o'),
         (b" <bob (c)>", b" <bob@o>(c)"),
+        (b" a b@x (c) Cc (d): e", b" a@o, b@x (c), Cc (d): e@o"),
+        (b" a@x: b", b" a@x, b@o"),
+        (b" <a@x>: b", b" <a@x>, b@o"),
     ],
 )
 def test_bare_names_in_a_header_get_the_origin_and_the_rest_stays(value, written):
@@ -257,6 +271,30 @@ def test_a_qualified_header_has_the_addresses_of_the_old_one(text):
     before = [a for a, ok in mailboxes(text) if ok]
     after = [a for a, ok in mailboxes(once.decode()) if ok]
     assert [qualify(a, "o.example") for a in before] == [qualify(a, "o.example") for a in after]
+
+
+SEPARATORS = [",", " , ", ";", ":", "; (c)\n ", " Cc: ", "\n  Bcc:", "(x) team (y):", ", A. B.: "]
+BLANKS = [" ", "\n ", "\t(c) ", "(c) "]
+DRESSES = ["<{}>", "Bob <{}>", '"Doe, J: x" <{}>', "Bob <@relay:{}>", "J. R. (c)\n <{}>(d)"]
+BARES = ["{}", "{} (c)", "team: {}", '"x@y": {}']
+
+
+@given(st.data())
+def test_no_address_with_an_at_sign_is_lost_in_a_list(data):
+    text, meant, angle = "", [], True
+    for at in range(data.draw(st.integers(1, 6))):
+        dressed = data.draw(st.booleans())
+        # A run before "<" is the display name, whatever is in it.
+        glue = SEPARATORS if dressed and not angle else [*SEPARATORS, *BLANKS]
+        glue += ["", " and others "] if angle else []
+        meant.append(f"u{at}@example.org")
+        text += data.draw(st.sampled_from(glue)) if at else ""
+        text += data.draw(st.sampled_from(DRESSES if dressed else BARES)).format(meant[-1])
+        angle = dressed
+    assert set(meant) <= {found for found, valid in mailboxes(text) if valid}
+    written = qualify_header(text.encode(), "o.example").decode()
+    assert set(meant) <= {found for found, valid in mailboxes(written) if valid}
+    assert set(meant) <= {box.address for box in parse(text)}
 
 
 @given(MESS.map(lambda text: text.replace("\n", "\n\t")))

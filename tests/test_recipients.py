@@ -36,6 +36,11 @@ def shown(text: str) -> list[str]:
         ("J. Random <a@b>", ['"J. Random" <a@b>']),
         ("(unclosed a", []),
         ("<b@x> carol@x", ["b@x", "carol@x"]),
+        ("a@x\n Cc: b@x", ["a@x", "b@x"]),
+        ("Al <a@x> Cc: b@x", ["Al <a@x>", "b@x"]),
+        ("a@x: b@x:", ["a@x", "b@x"]),
+        ('"a@x": b@x;', ["b@x"]),
+        ("A/B: b@x;", ["b@x"]),
         ("Bob <b@x>carol@x, d", ["b@x", "carol@x", "d"]),
     ],
 )

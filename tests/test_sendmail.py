@@ -327,6 +327,12 @@ def test_a_comma_behind_a_bracket_may_be_missing(box):
     assert only(box.spool).envelope.recipients == ["a@x", "e@x", "b@x", "c@x", "d@x"]
 
 
+@pytest.mark.parametrize("name", ["\n  Cc", "\n \tBcc", "\rCc", " team", "", "\n Cc (Carol)"])
+def test_an_address_before_a_colon_is_no_name_of_a_group(box, name):
+    box.send(f"To: a@x{name}: b@x\n\n".encode(), "-t", f"c@x{name}: d@x".replace("\r", "\n "))
+    assert only(box.spool).envelope.recipients == ["c@x", "d@x", "a@x", "b@x"]
+
+
 def test_a_folded_argument_is_a_list_too(box):
     box.send(LETTER, "a@x,\n b@x,\r\n\tc@x")
     assert only(box.spool).envelope.recipients == ["a@x", "b@x", "c@x"]
