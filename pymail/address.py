@@ -16,6 +16,8 @@ _ATEXT = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
 )
 
+_CONTROLS = dict.fromkeys(range(32), " ")
+
 _WORD, _QUOTED, _LITERAL, _COMMENT, _BROKEN = "w", "q", "l", "c", "b"
 
 
@@ -105,7 +107,8 @@ def quote(address: str) -> str:
 
 def phrase(name: str) -> str:
     """Return a display name as an RFC 5322 phrase, quoted where it has special characters."""
-    name = " ".join(name.split())
+    # Only these: str.split() takes U+00A0 and U+3000 for blanks, too.
+    name = " ".join(filter(None, name.translate(_CONTROLS).split(" ")))
     if all(c in _ATEXT or c == " " or c > "\x7f" for c in name):
         return name
     return _quoted(name)

@@ -152,6 +152,8 @@ def test_two_spellings_of_an_address_have_one_folded_form():
         ("Alice Liddell", "Alice Liddell"),
         ("  Alice \n Liddell ", "Alice Liddell"),
         ("Jörg", "Jörg"),
+        ("J\udcf6rg\tK", "J\udcf6rg K"),
+        ("A\u00a0B\u3000C", "A\u00a0B\u3000C"),
         ("Bob (the) Builder", '"Bob (the) Builder"'),
         ("J. Random Hacker", '"J. Random Hacker"'),
         ('Dave "The Man"', r'"Dave \"The Man\""'),

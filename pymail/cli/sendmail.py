@@ -60,7 +60,8 @@ class Request:
     def __init__(self) -> None:
         self.mode = "m"
         self.sender: str | None = None
-        self.full_name: str | None = os.environ.get("NAME")
+        name = os.environb.get(b"NAME")
+        self.full_name = None if name is None else name.decode("utf-8", "surrogateescape")
         self.dot = True
         self.from_header = False
         self.gateway = False
@@ -308,8 +309,9 @@ def _refuse_too_big(size: int, limit: int) -> None:
         raise TooBigError(f"cannot queue message: too big, over {limit} bytes (message_size_limit)")
 
 
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+def _plain(name: str) -> str:
+    """Return a full name with blanks for control characters; bytes of any charset stay."""
+    return "".join(c if is_safe(c) else " " for c in name)
 
 
 def _deliver(request: Request, qid: str) -> int:
