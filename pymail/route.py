@@ -353,6 +353,7 @@ class Router:
             _name(kind, here.rights, path, recipient),
             here.rights,
             path,
+            self._split(address.split(recipient)[0])[1],
             sender=here.sender,
             loop_key=here.loop_key,
             steps=here.then(f"{_shown(item)}, as {here.rights.name}").steps,

@@ -241,6 +241,7 @@ def test_a_command_of_an_alias_runs_as_nobody_with_nothing_of_roots(machine, tmp
         "ORIGINAL_RECIPIENT": "x+ext@example.net",
         "LOCAL": "x+ext",
         "DOMAIN": "example.net",
+        "EXTENSION": "ext",
     }
     assert (out.stat().st_uid, stat.S_IMODE(out.stat().st_mode)) == (65534, 0o600)
 
@@ -682,6 +683,14 @@ def test_the_mailbox_command_sees_what_postfix_shows(machine):
         "DOMAIN": "example.net",
         "EXTENSION": "x",
     }
+
+
+def test_the_command_of_a_forward_sees_the_extension_of_a_list_member(machine):
+    machine.config(LOCAL)
+    machine.aliases("root: alice\nlist: bob+q\n")
+    machine.write("bob", ".forward", '"|echo E=$EXTENSION L=$LOCAL R=$RECIPIENT; exit 1"\n')
+    machine.send("alice", LETTER, "list")
+    assert b"output: E=q L=bob+q R=bob+q@example.net" in machine.flush("-v").stdout
 
 
 def test_an_address_never_reaches_a_shell(machine):

@@ -385,6 +385,15 @@ def test_commands_and_files_of_a_forward_run_as_its_user(plan):
     ]
 
 
+def test_a_command_is_told_the_extension_of_the_address_that_led_to_it(plan):
+    """What Postfix 3.7 shows in $EXTENSION."""
+    mine, text = {"alice": "|cat"}, "x: |cat\ny+z: |cat\nlist: alice+q"
+    expected = {"alice+xy": "xy", "alice+x+y": "x+y", "alice": "", "alice+": ""}
+    expected |= {"x+ext": "ext", "y+z": "z", "list": "q", "list+e": "q"}
+    found = {name: plan(f"{name}@example.net", text, **mine)[0].extension for name in expected}
+    assert found == expected
+
+
 def test_trouble_with_a_forward_defers_the_mail(configured):
     world = World(configured())
     world.forwards["alice"] = Lines("/home/alice/.forward", trouble="home is missing")
