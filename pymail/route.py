@@ -246,13 +246,17 @@ class Router:
         yield from self._user(recipient, base, extension, here)
 
     def _split(self, local: str) -> tuple[str, str]:
-        """Return user name and extension, as recipient_delimiter parts them."""
+        """Return user name and extension, as recipient_delimiter parts them.
+
+        The extension is in lower case, as local(8) has it: it names a file and is shown to
+        commands.  The user's name stays as written; passwd may have capitals.
+        """
         delimiters = self._config.recipient_delimiter
         places = [at for at in (local.find(d, 1) for d in delimiters) if at > 0]
         if not places or address.fold(local) in ("mailer-daemon", "double-bounce"):
             return local, ""
         at = min(places)
-        return local[:at], local[at + 1 :]
+        return local[:at], address.fold(local[at + 1 :])
 
     def _alias(self, recipient: str, key: str, entry: Entry, here: _Here) -> Iterator[Target]:
         rights = self._world.single() or self._world.user(self._config.default_privs)

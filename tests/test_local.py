@@ -693,6 +693,15 @@ def test_the_command_of_a_forward_sees_the_extension_of_a_list_member(machine):
     assert b"output: E=q L=bob+q R=bob+q@example.net" in machine.flush("-v").stdout
 
 
+def test_the_sender_chooses_no_file_or_branch_by_capitals(machine):
+    machine.config(LOCAL)
+    said = '"|echo E=$EXTENSION L=$LOCAL D=$DOMAIN R=$RECIPIENT; exit 1"\n'
+    machine.write("bob", ".forward+work", said)
+    machine.send("alice", LETTER, "Bob+WORK@Box.Example.NET")
+    out = machine.flush("-v").stdout
+    assert b"E=work L=bob+work D=box.example.net R=Bob+WORK@Box.Example.NET" in out
+
+
 def test_an_address_never_reaches_a_shell(machine):
     machine.config(LOCAL + 'mailbox_command = "sh -c \\"echo $SENDER $EXTENSION $LOCAL\\" > out"\n')
     evil = "bob+$(touch${IFS}/tmp/pwned)`id`;id|id&x"

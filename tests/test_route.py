@@ -394,6 +394,14 @@ def test_a_command_is_told_the_extension_of_the_address_that_led_to_it(plan):
     assert found == expected
 
 
+def test_an_extension_is_in_lower_case_for_files_and_commands(configured):
+    world = World(configured(), {"x": (Item("command", "cat"),)})
+    world.forwards["alice+xy"] = Lines("/home/alice/.forward+xy", (Item("command", "cat"),))
+    for written in ("alice+XY@example.net", "Alice+xY@Box.Example.NET", "X+Xy@example.net"):
+        (target,) = Router(world).plan(written)
+        assert (target.kind, target.extension, target.recipient) == ("command", "xy", written)
+
+
 def test_trouble_with_a_forward_defers_the_mail(configured):
     world = World(configured())
     world.forwards["alice"] = Lines("/home/alice/.forward", trouble="home is missing")

@@ -72,6 +72,13 @@ def test_the_environment_is_made_from_scratch(tmp_path, monkeypatch):
     }
 
 
+def test_local_and_domain_are_in_lower_case_and_addresses_as_written():
+    written = "Alice+List@Box.Example.NET"
+    env = command.environment(delivery("cat", recipient=written, original=written))
+    assert (env["LOCAL"], env["DOMAIN"]) == ("alice+list", "box.example.net")
+    assert env["RECIPIENT"] == env["ORIGINAL_RECIPIENT"] == written
+
+
 @pytest.mark.parametrize(
     "evil", ["$(touch x)", "`touch x`", "a;touch x", "a b\tc\nd", "ü|&<>'\"\\"]
 )

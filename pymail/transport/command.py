@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from pymail.address import split
+from pymail.address import fold, split
 from pymail.errors import printable
 from pymail.transport import Delivery, Outcome, bounced, deferred, kept, sent
 from pymail.transport.mbox import separator
@@ -72,9 +72,11 @@ def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
 def environment(delivery: Delivery) -> dict[str, str]:
     """Return the whole environment of the program.
 
-    What comes from an address is harmless to a shell: other characters become "_".
+    What comes from an address is harmless to a shell: other characters become "_".  LOCAL,
+    DOMAIN and EXTENSION are in lower case, so that scripts can compare them; the addresses are
+    as they were written.
     """
-    local, domain = split(delivery.recipient)
+    local, domain = split(fold(delivery.recipient))
     foreign = {
         "SENDER": delivery.sender,
         "RECIPIENT": delivery.recipient,
