@@ -4,9 +4,9 @@ One pure router for flush, which delivers, and for explain, which tells: a secon
 would lie.  What has to be looked up (aliases, users, .forward and include files) comes through
 the World that the caller gives.
 
-An address ends in one or more Targets.  Expansion is bounded: a name is not expanded within
-itself, the depth is 10, one recipient has at most 10,000 members on the way and 1,000 targets,
-and each target is kept once.
+An address ends in one or more Targets.  Expansion is bounded: a .forward file is followed once on
+the way to a target, an alias once between two of them, the depth is 10, one recipient has at most
+10,000 members on the way and 1,000 targets, and each target is kept once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -100,9 +100,16 @@ class Target(NamedTuple):
 
 
 class _Here(NamedTuple):
-    """How far the expansion of a recipient has come."""
+    """How far the expansion of a recipient has come.
+
+    within    whose members these are: an alias that has its own name means the user
+    names     what was expanded since the last .forward: to meet one of them again is a loop.
+              A .forward may lead back to a list that its user is on (local(8))
+    forwards  the files that were followed: who leads back to one of them gets the mail
+    """
 
     origin: str = "envelope"
+    within: str = ""
     names: tuple[str, ...] = ()
     forwards: tuple[str, ...] = ()
     rights: Identity | None = None
@@ -114,6 +121,11 @@ class _Here(NamedTuple):
 
     def then(self, step: str, **changes: Any) -> "_Here":  # noqa: ANN401 -- its own fields
         return self._replace(steps=(*self.steps, step), **changes)
+
+    def into(self, name: str, step: str, **changes: Any) -> "_Here":  # noqa: ANN401
+        """Expand a name of the aliases, or a role that has another."""
+        names = (*self.names, name)
+        return self.then(step, within=name, names=names, depth=self.depth + 1, **changes)
 
 
 class _TooManyError(Exception):
@@ -233,7 +245,7 @@ class Router:
         for key in dict.fromkeys((local, base)):
             entry = self._world.alias(key)
             folded = address.fold(key)
-            if entry is None or folded == (here.names[-1] if here.names else None):
+            if entry is None or folded == here.within:
                 continue
             if folded in here.names:
                 last = here.names[-1]  # the one that leads back, as Postfix has it
@@ -260,14 +272,13 @@ class Router:
 
     def _alias(self, recipient: str, key: str, entry: Entry, here: _Here) -> Iterator[Target]:
         rights = self._world.single() or self._world.user(self._config.default_privs)
-        here = here.then(
+        here = here.into(
+            key,
             ", ".join(_shown(item) for item in entry.items),
             origin="alias",
-            names=(*here.names, key),
             rights=rights,
             reader=None,
             sender=self._owner(key) or here.sender,
-            depth=here.depth + 1,
             loop_key=recipient,
         )
         yield from self._items(recipient, entry.items, here)
@@ -378,8 +389,7 @@ class Router:
                 words = f"mail for {name} has no place: set an alias for root, or root_user"
                 yield _decided(recipient, kept("4.3.5", words), here)
                 return
-            names = (*here.names, address.fold(name))
-            yield from self._address(fallback, here.then(step, names=names, depth=here.depth + 1))
+            yield from self._address(fallback, here.into(address.fold(name), step))
             return
         if single is not None and single.uid not in (user.uid, 0):
             words = (
@@ -392,17 +402,19 @@ class Router:
             yield from self._root(recipient, here)
             return
         here = here.then(f"{user.name} is a user, home {user.home}")
-        if not final and user.name not in here.forwards:
+        if not final:
             lines = self._world.forward(user, extension)
             if lines.trouble:
                 # A home that never comes back must not keep mail for ever.
                 yield _decided(recipient, deferred("4.3.0", lines.trouble), here)
                 return
-            if lines.items:
+            if lines.items and lines.path not in here.forwards:
                 own = here.then(
                     f"{lines.path}: {', '.join(map(_shown, lines.items))}",
                     origin="forward",
-                    forwards=(*here.forwards, user.name),
+                    within=address.fold(address.split(recipient)[0]),
+                    names=(),
+                    forwards=(*here.forwards, lines.path),
                     rights=user,
                     reader=user,
                     depth=here.depth + 1,
@@ -438,8 +450,7 @@ class Router:
             yield _decided(recipient, kept("4.3.5", words), here)
             return
         step = f"root has no alias: root_user = {name} ({self._config.source('root_user')})"
-        here = here.then(step, names=(*here.names, "root"), depth=here.depth + 1)
-        yield from self._address(name, here)
+        yield from self._address(name, here.into("root", step))
 
     def _unknown(self, name: str) -> Outcome:
         words = f'unknown user: "{address.fold(name)}"'

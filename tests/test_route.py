@@ -94,9 +94,11 @@ def plan(configured):
         for line in text.splitlines():
             key, _, value = line.partition(":")
             world.aliases[key.strip()] = tuple(parse_rhs(value))
-        for name, value in files.items():
-            owner = person(name, USERS.get(name, 0))
-            world.forwards[name] = Lines(f"/home/{name}/.forward", tuple(parse_rhs(value)), owner)
+        for file, value in files.items():
+            name, _, extension = file.partition("_")
+            path = f"/home/{name}/.forward" + (f"+{extension}" if extension else "")
+            key = file.replace("_", "+")
+            world.forwards[key] = Lines(path, tuple(parse_rhs(value)), person(name, USERS[name]))
         return Router(world).plan(recipient, sender)
 
     return route
@@ -376,6 +378,53 @@ def test_two_forwards_to_each_other_end_in_both_mailboxes_at_most(plan):
     assert ends(found) == ["maildir alice ~alice/Maildir/"]
 
 
+@pytest.mark.parametrize(
+    ("recipient", "files", "users"),
+    [
+        ("alice+x", {"alice_x": "alice, carol", "alice": "bob"}, "bob carol"),
+        ("alice", {"alice_x": "bob", "alice": "alice+x"}, "bob"),
+        ("alice+x", {"alice_x": "alice+y", "alice_y": "bob"}, "bob"),
+        ("alice+x", {"alice_x": "alice", "alice": "alice+x"}, "alice"),
+        ("alice+x", {"alice_x": "alice+x, bob"}, "alice bob"),
+    ],
+)
+def test_each_forward_file_of_a_user_is_followed_once(plan, recipient, files, users):
+    """What Postfix 3.7 does: a file counts as seen, not its user."""
+    found = plan(f"{recipient}@example.net", **files)
+    assert ends(found) == [f"maildir {user} ~{user}/Maildir/" for user in users.split()]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "own", "users"),
+    [
+        ("lst", "lst", "alice bob"),
+        ("lst", "lst, \\alice", "alice bob"),
+        ("root", "root", "alice"),
+        ("root", "root, bob", "alice bob"),
+        ("root", "postmaster", "alice"),
+        ("postmaster", "root", "alice"),
+        ("abuse", "abuse", "alice"),
+        ("alice", "lst", "alice bob"),
+    ],
+)
+def test_a_forward_that_leads_back_to_its_alias_keeps_a_copy(plan, recipient, own, users):
+    """What Postfix 3.7 does: nobody hears of an unknown user, or of a loop."""
+    text = "postmaster: root\nroot: alice\nlst: alice, bob"
+    found = plan(f"{recipient}@example.net", text, alice=own)
+    assert ends(found) == [f"maildir {user} ~{user}/Maildir/" for user in users.split()]
+
+
+def test_a_loop_of_aliases_behind_a_forward_bounces(plan):
+    found = plan("alice@example.net", "x: y\ny: x", alice="x")
+    assert ends(found) == ["bounced 5.4.6 y@example.net"]
+    assert words(found) == "alias database loop for y"
+
+
+def test_everybody_on_a_list_may_forward_to_it(plan):
+    found = plan("x@example.net", "x: alice, bob, carol", alice="x", bob="x", carol="x")
+    assert ends(found) == [f"maildir {user} ~{user}/Maildir/" for user in ("alice", "bob", "carol")]
+
+
 def test_commands_and_files_of_a_forward_run_as_its_user(plan):
     found = plan("alice@example.net", alice='"|cat", ~/box, /var/x/')
     assert ends(found) == [
@@ -487,7 +536,10 @@ def test_root_in_user_mode_is_a_user_like_others(plan):
 NAMES = [f"n{i}" for i in range(6)]
 MEMBER = st.one_of(
     st.sampled_from(
-        [Item("address", name) for name in [*NAMES, *USERS, "root", "joe@example.org"]]
+        [
+            Item("address", name)
+            for name in [*NAMES, *USERS, "alice+x", "bob+x", "root", "joe@example.org"]
+        ]
     ),
     st.sampled_from([Item("final", name) for name in [*NAMES, *USERS]]),
     st.sampled_from([Item("include", f"/{name}") for name in NAMES]),
@@ -500,7 +552,7 @@ MEMBERS = st.lists(MEMBER, max_size=5).map(tuple)
 @settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*NAMES, "alice", "bob", "root"]), MEMBERS),
-    st.dictionaries(st.sampled_from([*USERS]), MEMBERS),
+    st.dictionaries(st.sampled_from([*USERS, "alice+x", "bob+x"]), MEMBERS),
     st.dictionaries(st.sampled_from([f"/{name}" for name in NAMES]), MEMBERS),
     st.sampled_from([*NAMES, *USERS, "root", "postmaster", "alice+x"]),
 )
@@ -508,7 +560,7 @@ def test_any_graph_of_aliases_ends_in_targets_each_once(
     configured, aliases, forwards, includes, name
 ):
     world = World(configured(), aliases)
-    world.forwards = {n: Lines("f", items, person(n, USERS[n])) for n, items in forwards.items()}
+    world.forwards = {name: Lines(f"/home/{name}", items) for name, items in forwards.items()}
     world.includes = {path: Lines(path, items) for path, items in includes.items()}
     found = Router(world).plan(f"{name}@example.net")
     assert 1 <= len(found) <= MOST_TARGETS
@@ -516,6 +568,17 @@ def test_any_graph_of_aliases_ends_in_targets_each_once(
     for target in found:
         assert (target.outcome is None) == (target.user is not None)
         assert target.user is None or target.user.uid != 0
+
+
+def test_a_bomb_of_forwards_is_bounced_in_a_moment(configured):
+    world = World(configured())
+    members = tuple(Item("address", f"alice+{n}") for n in range(30))
+    for n in range(30):
+        world.forwards[f"alice+{n}"] = Lines(f"/home/alice/.forward+{n}", members)
+    started = time.monotonic()
+    found = Router(world).plan("alice+0@example.net")
+    assert time.monotonic() - started < 5
+    assert ends(found) == ["bounced 5.4.6 alice+0@example.net"]
 
 
 def test_one_address_too_many_bounces_the_whole(plan):
