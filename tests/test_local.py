@@ -577,12 +577,20 @@ def test_a_user_without_a_name_has_mail_too(tmp_path):
 
 @pytest.mark.parametrize("name", ["Maildir/", ".maildir/", "Mail/inbox/"])
 def test_home_mailbox_may_be_any_maildir(machine, name):
-    (machine.home("bob") / "Mail").mkdir()
-    os.chown(machine.home("bob") / "Mail", 1002, 1002)
     machine.config(f'home_mailbox = "{name}"\n')
     machine.send("alice", LETTER, "bob")
     machine.flush()
     assert len(machine.mail("bob", name)) == 1
+
+
+def test_a_forward_may_name_a_maildir_in_a_directory_that_is_missing(machine):
+    machine.write("bob", ".forward", "~/Mail/lists/in/\n")
+    machine.send("alice", LETTER, "bob")
+    machine.flush()
+    assert len(machine.mail("bob", "Mail/lists/in")) == 1
+    for made in ("Mail", "Mail/lists"):
+        about = (machine.home("bob") / made).stat()
+        assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (1002, 0o700)
 
 
 @pytest.mark.parametrize("name", ["Mailbox", "mbox"])

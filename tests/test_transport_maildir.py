@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from transports import content, delivery
+from transports import ALICE, content, delivery
 
 from pymail.transport import maildir
 from pymail.transport.maildir import deliver, file_name
@@ -106,6 +106,31 @@ def test_a_missing_maildir_is_made_private(place):
 def test_a_maildir_that_lacks_a_part_is_completed(place):
     (place / "cur").mkdir(parents=True)
     assert give(place, "0ID0")[0][0] == "sent"
+
+
+@pytest.mark.parametrize("name", ["Mail/lists/in/", "/Mail//lists/in", "./Mail/lists/in/"])
+def test_directories_that_are_missing_below_the_home_are_made_durably(tmp_path, monkeypatch, name):
+    synced, real = set(), os.fsync
+
+    def noted(fd: int) -> None:
+        synced.add(os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), tmp_path))
+        real(fd)
+
+    monkeypatch.setattr(maildir.os, "fsync", noted)
+    user = ALICE._replace(home=str(tmp_path))
+    batch = [delivery(f"{tmp_path}/{name}", user=user)]
+    assert [o.status for _, o in deliver(batch)] == ["sent"]
+    for made in ("Mail", "Mail/lists", "Mail/lists/in", "Mail/lists/in/new"):
+        assert (tmp_path / made).stat().st_mode & 0o777 == 0o700
+        assert (os.path.dirname(made) or ".") in synced
+
+
+@pytest.mark.parametrize("name", ["Maildir/", "Mail/in/", "/Mail/in/", "./Mail/in/", "../a/Mail/"])
+def test_a_home_that_is_missing_is_never_made(tmp_path, name):
+    home = tmp_path / "alice"
+    batch = [delivery(f"{home}/{name}", user=ALICE._replace(home=str(home)))]
+    assert [o.status for _, o in deliver(batch)] == ["deferred"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", ["a file", "a file in it", "no way there"])

@@ -31,7 +31,7 @@ def deliver(batch: Sequence[Delivery]) -> Iterator[tuple[int, Outcome]]:
         folders.setdefault(delivery.argument, []).append(delivery)
     for path, deliveries in folders.items():
         try:
-            folder = _Folder(path)
+            folder = _Folder(path, deliveries[0].user.home)
         except OSError as error:
             outcome = _trouble(path, error)
             yield from ((d.number, outcome) for d in deliveries)
@@ -51,7 +51,7 @@ def file_name(delivery: Delivery) -> str:
 class _Folder:
     """An open Maildir; made, with its three directories, where it is missing."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, home: str) -> None:
         self.path = path
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._fds: list[int] = []
@@ -60,7 +60,7 @@ class _Folder:
             try:
                 self._fds = [os.open(f"{path}/{name}", flags) for name in ("tmp", "new", "cur")]
             except FileNotFoundError:
-                make(path)
+                make(path, home)
                 self._fds = [os.open(f"{path}/{name}", flags) for name in ("tmp", "new", "cur")]
         except OSError:
             self.close()
@@ -182,14 +182,19 @@ def _sync(fds: list[int]) -> dict[int, OSError]:
     return errors
 
 
-def make(path: str) -> None:
-    """Make a Maildir, durably: a message in it must not vanish with its directory."""
-    made = []
-    above, _, last = path.rstrip("/").rpartition("/")
+def make(path: str, home: str = "") -> None:
+    """Make a Maildir, durably: a message in it must not vanish with its directory.
+
+    What is missing between `home` and the Maildir is made too, but never the home itself: it may
+    not be mounted yet.
+    """
+    path = path.rstrip("/")
+    above, _, last = path.rpartition("/")
     if last == WITHIN and not os.path.isdir(above):
-        make(above)
-    for name in ("", "/tmp", "/new", "/cur"):  # noqa: S108
-        each = path.rstrip("/") + name
+        make(above, home)
+    wanted = [*_between(home, path), path, *(f"{path}/{name}" for name in ("tmp", "new", "cur"))]
+    made = []
+    for each in wanted:
         try:
             os.mkdir(each, 0o700)
             made.append(each)
@@ -201,6 +206,15 @@ def make(path: str) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _between(home: str, path: str) -> Iterator[str]:
+    """Yield the directories below the home that lead to the path."""
+    here = home.rstrip("/")
+    if home and path.startswith(f"{here}/"):
+        for name in filter(None, path[len(here) :].split("/")[:-1]):
+            here += f"/{name}"
+            yield here
 
 
 def _trouble(path: str, error: OSError) -> Outcome:
