@@ -72,6 +72,11 @@ def test_the_environment_is_made_from_scratch(tmp_path, monkeypatch):
     }
 
 
+def test_the_shell_complains_by_its_short_name_as_under_postfix():
+    words = run("no-such-command").words
+    assert words.startswith('Command died with status 127: "no-such-command". Command output: sh: ')
+
+
 def test_local_and_domain_are_in_lower_case_and_addresses_as_written():
     written = "Alice+List@Box.Example.NET"
     env = command.environment(delivery("cat", recipient=written, original=written))

@@ -259,12 +259,19 @@ def _start(command: str, message: int, out: int, env: dict[str, str]) -> "subpro
             missing = error.errno == errno.ENOENT and b"/" not in argv[0]  # maybe the shell's own
             if not missing and error.errno != errno.ENOEXEC:
                 raise
-    return _spawn([SHELL.encode(), b"-c", line], message, out, env)
+    # Its name stands in its complaints, which are read in bounces: "sh: 1: x: not found".
+    return _spawn([b"sh", b"-c", line], message, out, env, SHELL)
 
 
 def _spawn(
-    argv: list[bytes], message: int, out: int, env: dict[str, str]
+    argv: list[bytes], message: int, out: int, env: dict[str, str], file: str | None = None
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        argv, stdin=message, stdout=out, stderr=out, env=env, start_new_session=True
+        argv,
+        executable=file,
+        stdin=message,
+        stdout=out,
+        stderr=out,
+        env=env,
+        start_new_session=True,
     )
