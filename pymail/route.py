@@ -28,6 +28,8 @@ MOST_MEMBERS = 10 * MOST_TARGETS
 MOST_INCLUDES = 100
 """Each is a file to be read as somebody; a recipient has fewer members where there are some."""
 
+LOOPBACK = ("[127.0.0.1]", "[ipv6:::1]")
+"""Domains that are this machine whatever is configured (RFC 5321 4.1.3)."""
 
 MOST_REMEMBERED = 1000
 """Recipients whose plans are kept: much mail goes to few of them."""
@@ -138,7 +140,7 @@ class Router:
     def __init__(self, world: World) -> None:
         self._world = world
         self._config = world.config
-        self._local = {domain.lower() for domain in world.config.mydestination}
+        self._local = {*LOOPBACK, *(domain.lower() for domain in world.config.mydestination)}
         self._members = 0
         self._sender = ""
         self._plans: dict[tuple[str, str], list[Target]] = {}

@@ -225,7 +225,7 @@ def test_a_domain_of_one_label_gets_a_dot_where_that_is_wished(plan):
     assert ends(plan("joe@other", config=dotted)) == ["bounced 5.4.4 joe@other.example.net"]
     assert ends(plan("alice@box", config=dotted)) == ["maildir alice ~alice/Maildir/"]
     assert ends(plan("alice@localhost", config=dotted)) == ["maildir alice ~alice/Maildir/"]
-    assert ends(plan("joe@[127.0.0.1]", config=dotted)) == ["bounced 5.4.4 joe@[127.0.0.1]"]
+    assert ends(plan("joe@[192.0.2.1]", config=dotted)) == ["bounced 5.4.4 joe@[192.0.2.1]"]
     assert ends(plan("joe@other")) == ["bounced 5.4.4 joe@other"]
 
 
@@ -695,7 +695,14 @@ def test_a_domain_that_is_no_next_hop_returns_the_mail(plan) -> None:
     assert ends(plan("joe@[192.0.2.1]", config=config)) == ["smtp pymail [192.0.2.1]"]
 
 
-@pytest.mark.parametrize("domain", ["[127.0.0.1]", "[127.8.8.8]", "[IPv6:::1]", "[0.0.0.0]"])
+@pytest.mark.parametrize("domain", ["[127.0.0.1]", "[IPv6:::1]"])
+@pytest.mark.parametrize("config", ["", "mydestination = []\n", "relayhost = 'smtp.example.org'\n"])
+def test_the_loopback_address_in_brackets_is_this_machine(plan, domain, config) -> None:
+    found = plan(f"x+y@{domain}", f"x: alice@{domain}, \\bob@{domain}", config=config)
+    assert ends(found) == ["maildir alice ~alice/Maildir/", "maildir bob ~bob/Maildir/"]
+
+
+@pytest.mark.parametrize("domain", ["[127.8.8.8]", "[IPv6:::]", "[0.0.0.0]"])
 def test_mail_for_an_address_of_this_machine_itself_does_not_go_round(plan, domain) -> None:
     found = ends(plan(f"joe@{domain}", config="default_transport = 'smtp'\n"))
     assert found == [f"bounced 5.4.6 joe@{domain}"]
