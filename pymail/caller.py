@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pymail import charset, errors, mailrc, paths, words
@@ -37,7 +38,7 @@ class Caller(NamedTuple):
 def start(options: Options) -> Caller:
     """Read the start-up files, and what the command line sets on top of them."""
     uid = os.getuid()
-    local = charset.of_locale(os.environ)
+    local = charset.of_locale(_environment())
     settings = Mailrc(
         home=paths.home(uid),
         terminal=os.isatty(0),
@@ -55,6 +56,19 @@ def start(options: Options) -> Caller:
     # apticron passes -S ttycharset=utf-8; others the set that their text is in.
     local = charset.codec(settings.variables.get("ttycharset", "")) or local
     return Caller(_login(uid), settings, local)
+
+
+def _environment() -> Mapping[str, str]:
+    """Return the environment that the caller gave.
+
+    Where its locale is not installed, Python puts LC_CTYPE=C.UTF-8 into os.environ (PEP 538).
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+    except OSError:  # no /proc
+        return os.environ
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 def _login(uid: int) -> str:

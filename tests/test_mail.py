@@ -72,7 +72,10 @@ def test_russian_utf8_goes_out_right_in_every_locale(box: Box, locale: str) -> N
     assert message.envelope.body == "8BITMIME"
 
 
-def test_koi8_in_its_locale_is_labelled_so_and_names_are_understood(box: Box) -> None:
+@pytest.mark.parametrize("variable", ["LC_ALL", "LC_CTYPE", "LANG"])
+def test_koi8_in_its_locale_is_labelled_so_and_names_are_understood(
+    box: Box, variable: str
+) -> None:
     name = "отчёт.txt".encode("koi8-r")
     Path(os.fsdecode(os.fsencode(box.home) + b"/" + name)).write_bytes("да\n".encode("koi8-r"))
     message = mail(
@@ -83,7 +86,7 @@ def test_koi8_in_its_locale_is_labelled_so_and_names_are_understood(box: Box) ->
         name,
         "user",
         stdin=TEXT.encode("koi8-r"),
-        LC_ALL="ru_RU.KOI8-R",
+        **{variable: "ru_RU.KOI8-R"},
     )
     assert message.mime["subject"] == HELLO
     assert message.text == TEXT
