@@ -49,6 +49,7 @@ _NOT_DONE = {
     "STARTTLS": "502 5.5.1 Error: command not implemented",
     "TURN": "502 5.5.1 Error: command not implemented",
 }
+_FORBIDDEN = frozenset((b"CONNECT", b"GET", b"POST"))  # Postfix's smtpd_forbidden_commands
 _OK = "250 2.0.0 Ok"
 _REPLIES = {DataError.status: "554 5.6.0", TooBigError.status: "552 5.3.4"}
 
@@ -147,7 +148,7 @@ class _Session:
         }
 
     def run(self) -> int:
-        """Answer commands until QUIT, the end of the input, or too many errors."""
+        """Answer commands until QUIT, the end of the input, too many errors, or other talk."""
         self._client.say(f"220 {self._host} ESMTP pymail")
         errors = 0
         try:
@@ -156,6 +157,9 @@ class _Session:
                 command, _, rest = line.strip().partition(b" ")
                 if command.upper() == b"QUIT":
                     self._client.say("221 2.0.0 Bye")
+                    break
+                if _breaks_rules(line):
+                    self._client.say("221 2.7.0 Error: I can break rules, too. Goodbye.")
                     break
                 try:
                     self._answer(line, command, rest)
@@ -298,6 +302,16 @@ class _Session:
         if not argument:
             raise RefusalError("501 5.5.4 Syntax: VRFY address [SMTPUTF8]")
         self._client.say(f"252 2.0.0 {printable(argument)}")
+
+
+def _breaks_rules(line: bytes) -> bool:
+    """Say whether a command line is the field of a header, or HTTP.
+
+    A script that does not wait for replies sends its message also where DATA was refused, and
+    lines in it may look like commands.  Postfix goes by a colon in the first word.
+    """
+    first = b"".join(line.split(None, 1)[:1])
+    return b":" in first or first.upper() in _FORBIDDEN
 
 
 class _Message:

@@ -156,7 +156,6 @@ def test_a_session_may_end_anywhere(box, said, codes):
         (b"\0", 500),
         (b"N\xc3\x96OP", 500),
         (b"LHLO x", 500),
-        (b"GET / HTTP/1.1", 500),
         (b"A" * (MOST_LINE + 1), 500),
         (b"NOOP " + b"A" * 100_000, 500),
         (b"  NOOP  ", 250),
@@ -214,6 +213,37 @@ def test_a_session_may_end_anywhere(box, said, codes):
 def test_a_command_outside_of_a_transaction(box, command, code):
     got = talk(box, command + b"\r\n" + QUIT)
     assert got.codes == [220, code, 221]
+
+
+@pytest.mark.parametrize(
+    ("start", "codes"),
+    [
+        (b"MAIL FROM:<a@b@c>\r\nRCPT TO:<b@x.org>\r\nDATA\r\n", [501, 503, 503]),
+        (b"MAIL FROM:<a@x.org>\r\nRCPT TO:<b@>\r\nDATA\r\n", [250, 501, 554]),
+        (b"MAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\n", [250, 250]),
+    ],
+)
+def test_the_lines_of_a_message_without_data_are_no_commands(box, start, codes):
+    got = talk(box, start + b"Subject: s\r\n\r\n" + START + LETTER + QUIT)
+    assert (got.status, got.codes, got.errors) == (0, [220, *codes, 221], b"")
+    assert got.replies[-1] == "221 2.7.0 Error: I can break rules, too. Goodbye."
+    assert got.queued == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"Subject:s", b" Subject: s", b"Subject:\ts", b"MAIL:", b"X-\xc3\x96: s", b":"),
+        *(b"References: " + b"<a@b> " * 1000, b"http://x", b"GET / HTTP/1.1", b"post /"),
+    ],
+)
+def test_what_is_a_field_or_http_ends_the_session(box, line):
+    assert talk(box, EHLO + line + b"\r\n" + QUIT + b"NOOP\r\n").codes == [220, 250, 221]
+
+
+@pytest.mark.parametrize("line", [b"Subject : s", b"FOO a: b", b"NOOP\tx:"])
+def test_a_colon_elsewhere_is_no_field(box, line):
+    assert talk(box, line + b"\r\nNOOP\r\n" + QUIT).codes == [220, 500, 250, 221]
 
 
 @pytest.mark.parametrize(
