@@ -32,6 +32,7 @@ _ADDRESSES = frozenset(
         b"reply-to",
         b"to",
         b"cc",
+        b"apparently-to",
         b"errors-to",
         b"return-receipt-to",
         b"disposition-notification-to",

@@ -30,7 +30,7 @@ _SENDERS = frozenset(
 }
 _RECIPIENTS = frozenset(
     f"{prefix}{name}".encode() for prefix in ("", "resent-") for name in ("to", "cc")
-)
+) | {b"apparently-to"}
 
 
 class Rewriting:

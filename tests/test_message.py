@@ -159,7 +159,7 @@ def test_mail_of_a_gateway_is_left_alone():
     [
         *("From", "Sender", "Reply-To", "To", "Cc", "Errors-To", "Mail-Followup-To"),
         *("Return-Receipt-To", "Disposition-Notification-To", "Resent-From", "Resent-Sender"),
-        *("Resent-Reply-To", "Resent-To", "Resent-Cc"),
+        *("Resent-Reply-To", "Resent-To", "Resent-Cc", "Apparently-To"),
     ],
 )
 def test_bare_names_get_the_mail_name(name):
