@@ -44,10 +44,7 @@ _READ = 1 << 16
 _NOT_DONE = {
     "AUTH": "503 5.5.1 Error: authentication not enabled",
     "ETRN": "458 4.3.0 Error: unable to queue messages",
-    "EXPN": "502 5.5.1 Error: command not implemented",
-    "HELP": "502 5.5.1 Error: command not implemented",
     "STARTTLS": "502 5.5.1 Error: command not implemented",
-    "TURN": "502 5.5.1 Error: command not implemented",
 }
 _FORBIDDEN = frozenset((b"CONNECT", b"GET", b"POST"))  # Postfix's smtpd_forbidden_commands
 _OK = "250 2.0.0 Ok"
