@@ -114,6 +114,11 @@ def phrase(name: str) -> str:
     return _quoted(name)
 
 
+def reverse_path(address: str) -> str:
+    """Return an envelope sender; MAILER-DAEMON is a name of the null sender, as in Postfix."""
+    return "" if fold(address) == "mailer-daemon" else address
+
+
 def is_safe(address: str) -> bool:
     """Say whether the address is free of control characters (CR, LF and NUL among them)."""
     return address.isprintable() or not any(c < " " or "\x7f" <= c < "\xa0" for c in address)

@@ -10,7 +10,7 @@ import errno
 import os
 
 from pymail import esmtp
-from pymail.address import fold
+from pymail.address import fold, reverse_path
 from pymail.envelope import Envelope
 from pymail.errors import (
     EX_OK,
@@ -212,7 +212,7 @@ class _Session:
         text, parameters = esmtp.path(argument, "FROM:", "501 5.5.4 Syntax: MAIL FROM:<address>")
         sender = "" if text == "<>" else esmtp.address(text, "501 5.1.7 Bad sender address syntax")
         # From a dialogue a From field that must be made is the bare address, as in Postfix.
-        envelope = Envelope(os.geteuid(), [], sender=sender, full_name="")
+        envelope = Envelope(os.geteuid(), [], sender=reverse_path(sender), full_name="")
         for key, value in parameters.items():
             self._mail_parameter(envelope, key, value)
         self._envelope = envelope

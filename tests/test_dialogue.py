@@ -332,6 +332,12 @@ def test_addresses_are_stored_in_internal_form(box):
     ]
 
 
+@pytest.mark.parametrize("sender", [b"<>", b"<MAILER-DAEMON>", b"mailer-daemon"])
+def test_the_null_sender_has_a_name(box, sender):
+    ((envelope, _),) = talk(box, START.replace(b"<a@x.org>", sender) + LETTER + QUIT).queued
+    assert envelope.sender == ""
+
+
 def test_lines_may_end_in_bare_lf(box):
     got = talk(box, (START + b"Subject: 1\r\n\r\none\r\n.two\r\n.\r\n" + QUIT).replace(b"\r", b""))
     assert [message for _, message in got.queued] == [b"Subject: 1\n\none\ntwo\n"]

@@ -10,7 +10,7 @@ import os
 import sys
 
 from pymail import __version__, errors, paths
-from pymail.address import is_safe, mailboxes, specs
+from pymail.address import is_safe, mailboxes, reverse_path, specs
 from pymail.envelope import Envelope
 from pymail.errors import DataError, InputError, SealedError, TempError, TooBigError, UsageError
 from pymail.message import HEADER_LIMIT, recipients, split
@@ -189,14 +189,15 @@ def _queue(request: Request, value: str) -> None:
 
 
 def _sender(value: str) -> str:
-    if not errors.printable(value) == value:
+    text = _unfolded(value).strip()
+    if not is_safe(text):
         raise UsageError(f"cannot use sender {value}: control character")
-    if value.strip().upper() in ("", "<>", "MAILER-DAEMON"):
+    if not text:
         return ""
-    found = specs(value)
+    found = specs(text)
     if len(found) != 1 or not found[0].valid:
         raise UsageError(f"cannot use sender {value}: not one address")
-    return found[0].address
+    return reverse_path(found[0].address)
 
 
 def _notify(value: str) -> str:
@@ -209,11 +210,16 @@ def _notify(value: str) -> str:
 def _operand_addresses(operands: list[str]) -> list[tuple[str, bool]]:
     found: list[tuple[str, bool]] = []
     for operand in operands:
-        text = operand.replace("\r\n", "\n").replace("\n\t", " ").replace("\n ", " ")
-        if not is_safe(text.replace("\t", " ")):
+        text = _unfolded(operand)
+        if not is_safe(text):
             raise DataError(f"cannot use recipient {operand}: control character")
         found += mailboxes(text)
     return found
+
+
+def _unfolded(text: str) -> str:
+    """Return an argument with a blank for each tab, and for a line end that folds (RFC 5322)."""
+    return text.replace("\r\n", "\n").replace("\t", " ").replace("\n ", " ")
 
 
 def _choose(found: list[tuple[str, bool]]) -> list[str]:
