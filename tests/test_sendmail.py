@@ -150,7 +150,9 @@ def test_the_last_sender_counts(box):
     assert only(box.spool).envelope.sender == "b@x"
 
 
-@pytest.mark.parametrize("bad", ["a@x, b@x", "a@x\nb", "a\x1b@x", "a@b@c", "\x7f", "@"])
+@pytest.mark.parametrize(
+    "bad", ["a@x, b@x", "a@x\nb", "a\x1b@x", "a@b@c", "\x7f", "@", "j\udcf6@x"]
+)
 def test_a_sender_that_is_not_one_address_is_refused(box, bad):
     refused(box, "-f", bad, "bob", status=64, words="cannot use sender")
 
@@ -215,9 +217,9 @@ def test_a_full_name_is_in_from_to_the_byte(box, name, locale):
         done = box.run("sendmail", *args, box.user, stdin=LETTER, env={"LC_ALL": locale, **env})
         assert (done.returncode, done.stderr) == (0, b"")
     box.run("flush")
-    froms = [line for mail in box.maildir() for line in mail.split(b"\n") if line[:5] == b"From:"]
-    assert len(froms) == 2
-    assert all(line.startswith(b"From: " + name + b" <") for line in froms)
+    authors = [line for mail in box.maildir() for line in mail.split(b"\n") if line[:5] == b"From:"]
+    assert len(authors) == 2
+    assert all(line.startswith(b"From: " + name + b" <") for line in authors)
 
 
 def test_help_and_version_are_told(box):

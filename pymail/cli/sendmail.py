@@ -197,7 +197,10 @@ def _sender(value: str) -> str:
     found = specs(text)
     if len(found) != 1 or not found[0].valid:
         raise UsageError(f"cannot use sender {value}: not one address")
-    return reverse_path(found[0].address)
+    address = found[0].address
+    if errors.printable(address) != address:
+        raise UsageError(f"cannot use sender {value}: not printable")
+    return reverse_path(address)
 
 
 def _notify(value: str) -> str:
