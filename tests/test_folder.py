@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,22 @@ def mbox(place: Path, *messages: tuple[str, str]) -> Path:
 
 def names(place: Path) -> set[str]:
     return {str(path.relative_to(place)) for path in place.glob("[cn]*/*")}
+
+
+@pytest.fixture(autouse=True)
+def descriptors_go(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test has opened: thousands of tests share a process."""
+    left: list[Folder] = []
+    real = folder.open_folder
+
+    def open_folder(path: str, cache: str = "") -> Folder:
+        left.append(real(path, cache))
+        return left[-1]
+
+    monkeypatch.setattr(folder, "open_folder", open_folder)
+    yield
+    for each in left:
+        each.close()
 
 
 def opened(path: Path, cache: str = "") -> tuple[Folder, dict[str, Letter]]:
@@ -495,11 +511,11 @@ def test_any_file_in_a_maildir_is_a_message(data: bytes, name: str) -> None:
     with tempfile.TemporaryDirectory() as top:
         place = maildir(Path(top))
         (place / "cur" / f"x{name}").write_bytes(data)
-        here = folder.open_folder(top)
-        (letter,) = here.letters()
-        assert here.read(letter) == data
-        assert here.commit([Change(letter, add="F")]) == []
-        (after,) = folder.open_folder(top).letters()
-        assert set(after.flags) == set(letter.flags) | {"F"}
-        assert here.commit([Change(letter, delete=True)]) == []
-        assert folder.open_folder(top).letters() == []
+        with closing(folder.open_folder(top)) as here, closing(folder.open_folder(top)) as again:
+            (letter,) = here.letters()
+            assert here.read(letter) == data
+            assert here.commit([Change(letter, add="F")]) == []
+            (after,) = again.letters()
+            assert set(after.flags) == set(letter.flags) | {"F"}
+            assert here.commit([Change(letter, delete=True)]) == []
+            assert again.letters() == []

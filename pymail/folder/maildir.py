@@ -75,9 +75,11 @@ class Maildir:
         return self._folder(folder), name
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, once."""
         for fd in (*self._folders.values(), self._root):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
+        self._folders, self._root = {}, -1
 
     def letters(self) -> list[Letter]:
         """Return the messages, oldest first."""
