@@ -771,15 +771,34 @@ def test_more_messages_than_may_be_in_hand_are_done_in_turns(box, monkeypatch):
 
 
 def test_more_than_the_share_of_a_user_is_done_in_turns(box, monkeypatch):
-    monkeypatch.setattr(shares, "SHARE", 1 << 18)
-    box.config('default_transport = "discard:"\n')
-    names = [f"recipient-{n}-{'x' * 50}@example.org" for n in range(3000)]
-    for _ in range(3):
-        box.send(b"Subject: light\n\n")
-        Spool(str(box.spool)).submit(Envelope(os.getuid(), names), b"Subject: heavy\n\n")
+    taken: list[str] = []
+    real = shares.Shares.take
+
+    def take_in(self: shares.Shares, qid: str, uid: int, size: int) -> None:
+        real(self, qid, uid, size)
+        taken.append(qid)
+        in_hand.append(len(self._loads))
+
+    in_hand: list[int] = []
+    monkeypatch.setattr(shares, "SHARE", 300_000)
+    monkeypatch.setattr(shares.Shares, "take", take_in)
+    for n in range(6):
+        box.send(b"Subject: %d\nX: " % n + b"x " * 50_000 + b"\n\n")
     said = run_here(box, monkeypatch)
-    assert len(said) == 3 * 3001
-    assert (len(box.maildir()), box.queue()) == (3, [])
+    assert len(said) == 6
+    assert (len(set(taken)), max(in_hand)) == (6, 2)
+    assert (len(box.maildir()), box.queue()) == (6, [])
+
+
+def test_the_only_message_of_a_user_is_taken_whatever_it_weighs():
+    here = shares.Shares()
+    assert here.fits(1, 10 * shares.SHARE)
+    here.take("a", 1, 10 * shares.SHARE)
+    assert not here.fits(1, 1)
+    assert here.is_full(1) and not here.is_full(2)
+    assert here.fits(2, shares.SHARE)
+    here.drop("a")
+    assert here.fits(1, shares.SHARE) and not here.is_full(1)
 
 
 def test_no_process_to_be_had_keeps_the_mail(box, monkeypatch):
