@@ -73,10 +73,9 @@ class _Round:
 
 def waiting(spool: Spool) -> bool:
     """Say whether anything lies in a drop directory, under a wrong name, or is half adopted."""
-    if any(_squatted(spool)):
-        return True
     for name in _names(f"{spool.path}/drop"):
-        if any(is_id(file) for file in _names(f"{spool.path}/drop/{name}")):
+        path = f"{spool.path}/drop/{name}"
+        if _squatter(path, name) or any(is_id(file) for file in _names(path)):
             return True
     return any(name[0] == "." and "," in name for name in _names(spool.queue))
 
@@ -113,17 +112,9 @@ def sweep(spool: Spool, now: int) -> None:
 
 
 def _sweep(place: str, now: int) -> None:
-    try:
-        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        with os.scandir(fd) as found:
-            for each in found:
-                if each.name[0] == "." and is_id(each.name[1:]):
-                    _sweep_one(fd, each.name, now)
-    finally:
-        os.close(fd)
+    for directory, name in _listed(place):
+        if name[0] == "." and is_id(name[1:]):
+            _sweep_one(directory, name, now)
 
 
 def _sweep_one(directory: int, name: str, now: int) -> None:
@@ -137,6 +128,11 @@ def _sweep_one(directory: int, name: str, now: int) -> None:
 
 def _names(path: str) -> "Iterator[str]":
     """Yield the names in a directory, one at a time: users can make millions of them."""
+    return (name for _, name in _listed(path))
+
+
+def _listed(path: str) -> "Iterator[tuple[int, str]]":
+    """Yield the names in a directory, each with the descriptor of the directory."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -144,23 +140,21 @@ def _names(path: str) -> "Iterator[str]":
     try:
         with os.scandir(fd) as found:
             for each in found:
-                yield each.name
+                yield fd, each.name
     finally:
         os.close(fd)
 
 
-def _squatted(spool: Spool) -> "Iterator[tuple[str, os.stat_result]]":
-    """Yield the names in drop/ that are kept for another user than has them."""
-    for name in _names(f"{spool.path}/drop"):
-        uid = kept_for(name)
-        if uid < 0:
-            continue
-        try:
-            status = os.lstat(f"{spool.path}/drop/{name}")
-        except OSError:
-            continue  # gone by itself
-        if status.st_uid != uid:
-            yield name, status
+def _squatter(path: str, name: str) -> os.stat_result | None:
+    """Return what is at a path in drop/ whose name is kept for another user, else None."""
+    uid = kept_for(name)
+    if uid < 0:
+        return None
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None  # gone by itself
+    return None if status.st_uid == uid else status
 
 
 def _give_back(spool: Spool, warn: "Warn") -> None:
@@ -169,8 +163,11 @@ def _give_back(spool: Spool, warn: "Warn") -> None:
     Mail in it is its owner's, and is adopted as such; but only under the plain name does the other
     user find again what was fetched, and the list that flush makes for mailq.
     """
-    for name, status in _squatted(spool):
+    for name in _names(f"{spool.path}/drop"):
         path, uid = f"{spool.path}/drop/{name}", kept_for(name)
+        status = _squatter(path, name)
+        if status is None:
+            continue
         aside = f"{spool.path}/drop/u{status.st_uid}.{os.urandom(8).hex()}"
         try:
             os.rename(path, aside)
