@@ -11,8 +11,8 @@ import pytest
 from harness import Box
 from machine import ALIASES, CONFIG, SPOOL, Machine
 
-from pymail import check, config, schedule
-from pymail.check import Fault
+from pymail import checkspool, config, schedule
+from pymail.fault import Fault
 
 LETTER = b"Subject: hello\n\nThe text.\n"
 CRON = Path("/etc/cron.d/pymail")
@@ -518,9 +518,9 @@ def test_without_cron_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_a_file_system_does_not_keep_is_told(
     monkeypatch: pytest.MonkeyPatch, mountinfo: str, told: list[str]
 ) -> None:
-    monkeypatch.setattr(check.peek, "text", lambda _: mountinfo)
-    kind, options = check._file_system("/var/spool/pymail")
-    found = list(check.promises("/var/spool/pymail", kind, options))
+    monkeypatch.setattr(checkspool.peek, "text", lambda _: mountinfo)
+    kind, options = checkspool._file_system("/var/spool/pymail")
+    found = list(checkspool.promises("/var/spool/pymail", kind, options))
     assert len(found) == len(told)
     for finding, words in zip(found, told, strict=True):
         assert words in finding.text
@@ -535,7 +535,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "statvfs", lambda _: Full)
     facts = {"hostname": "box", "mailname": "", "aliases": "/a", "config": "/c"}
     settings = config.combine({}, facts)
-    texts = [finding.text for finding in check.of_disk(settings, Spool(str(tmp_path)), 0)]
+    texts = [finding.text for finding in checkspool.of_disk(settings, Spool(str(tmp_path)), 0)]
     assert any("only 0 MiB are free" in text for text in texts)
     assert any("only 3 inodes are free" in text for text in texts)
 

@@ -12,7 +12,7 @@ from dialogues import configured
 from harness import Box
 from relays import relay
 
-from pymail import check, dkim, dkimkeys
+from pymail import checkconfig, dkim, dkimkeys
 from pymail.errors import ConfigError, DataError
 from pymail.spool import Spool
 
@@ -108,9 +108,9 @@ def test_check_tells_of_a_missing_extra(tmp_path: Path, monkeypatch: pytest.Monk
     config = configured(dkim_directory=str(tmp_path))
     spool = Spool(str(tmp_path / "spool"))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert list(check.of_keys(config, spool, 0)) == []
+    assert list(checkconfig.of_keys(config, spool, 0)) == []
     dkimkeys.create(str(tmp_path), "example.net", "s1", 1024, -1)
-    (finding,) = check.of_keys(config, spool, 0)
+    (finding,) = checkconfig.of_keys(config, spool, 0)
     assert finding.fatal
     assert "pymail[dkim]" in str(finding)
 
