@@ -418,7 +418,7 @@ def test_a_person_is_shown_what_will_be_done_and_asked(fresh: Fresh, tmp_path: P
 def test_what_people_have_made_themselves_comes_back(fresh: Fresh) -> None:
     made = ("/etc/cron.d/pymail", "/usr/bin/mail", "/usr/lib/sendmail")
     fresh.run("sh", "-c", 'for f; do rm -f "$f"; echo own >"$f"; done', "sh", *made)
-    fresh.run("sh", "-c", "userdel pymail; rm -f /etc/aliases")
+    fresh.run("sh", "-c", "userdel -f pymail; rm -f /etc/aliases")
     before = fresh.sight()
     said = fresh.pymail("setup", "--start", "cron", SUDO_USER="bob")
     assert "system user pymail" in said
@@ -458,7 +458,7 @@ def test_where_nothing_can_be_written_that_is_said(
 
 
 def test_a_program_of_the_system_that_fails_is_quoted(fresh: Fresh) -> None:
-    fresh.run("userdel", "pymail")
+    fresh.run("userdel", "-f", "pymail")
     fresh.run("sh", "-c", "printf '#!/bin/sh\necho no room >&2; exit 1\n' > /usr/sbin/useradd")
     done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "setup", "--start", "none")
     assert done.returncode == 75
