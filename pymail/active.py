@@ -1,7 +1,7 @@
 """A message of the queue that this process has locked and works on.
 
 The lock is flock on the queue file: any number of flushes run side by side, each message is in
-one hand.  Nothing is lost without it, since every step can be repeated; see spool.py.
+one hand.  Nothing is lost without it, since every step can be repeated; see queuefile.py.
 """
 
 import fcntl
@@ -9,9 +9,11 @@ import os
 import time
 from binascii import crc32
 
+from pymail.entry import Attempt, Head, attempts, read_at
 from pymail.errors import DataError
 from pymail.message import HEADER_LIMIT
-from pymail.spool import ATTEMPTED, FIXED, NEVER, OPEN, Attempt, Head, Spool, attempts, read_at
+from pymail.queuefile import ATTEMPTED, FIXED, NEVER, OPEN
+from pymail.spool import Spool
 
 _FIRST_READ = 1 << 14
 _CHUNK = 1 << 20

@@ -10,7 +10,8 @@ from pymail.config import Config
 from pymail.errors import TempError
 from pymail.fault import Fault, as_user, login
 from pymail.paths import INLET
-from pymail.spool import NEVER, Spool, kept_for
+from pymail.queuefile import NEVER
+from pymail.spool import Spool, kept_for
 
 LATE = 900
 """Seconds that a message may be due without anybody taking it."""

@@ -11,6 +11,7 @@ import os
 
 from pymail import esmtp
 from pymail.address import fold, reverse_path
+from pymail.draft import Draft
 from pymail.envelope import Envelope
 from pymail.errors import (
     EX_OK,
@@ -24,7 +25,7 @@ from pymail.errors import (
 )
 from pymail.esmtp import RefusalError
 from pymail.paths import spool as spool_directory
-from pymail.spool import Draft, Spool
+from pymail.spool import Spool
 from pymail.stream import Intake
 
 TYPE_CHECKING = False

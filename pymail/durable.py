@@ -26,6 +26,25 @@ def replace(file: str, text: str, mode: int) -> None:
     sync(folder)
 
 
+def renew(file: str, text: str, mode: int = 0o600) -> None:
+    """Let a file of a run be `text` (ASCII), with that mode, where only such runs write.
+
+    The temporary name is always the same, so that the rest of a killed one goes away by itself.
+    The rename is durable once the directory was synced.
+    """
+    fd = os.open(f"{file}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.write(fd, text.encode("ascii"))
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    try:
+        put(f"{file}.new", file)
+    except FileNotFoundError:
+        return  # another flush was here at the same time, with the same text
+
+
 def put(temporary: str, file: str) -> None:
     """Rename a file; a directory that has its name, and nobody asked for, goes out of the way."""
     try:

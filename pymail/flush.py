@@ -6,7 +6,6 @@ hand of one flush at a time, and every step can be repeated, so a run may be kil
 """
 
 import itertools
-import math
 import os
 import resource
 import time
@@ -14,23 +13,25 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pymail import agent, durable, pickup, retry, world
+from pymail import agent, durable, pickup, retry, userstatus, world
 from pymail.active import Active, set_aside, take
 from pymail.agent import Agent
+from pymail.agents import Agents
+from pymail.boot import doubt_after_boot
 from pymail.config import Config
 from pymail.errors import DataError, MailError
 from pymail.identity import Identity
 from pymail.job import Job
 from pymail.log import Log
-from pymail.nursery import Nursery
 from pymail.outbound import WINDOW, Outbound
 from pymail.outcome import Outcome, deferred, kept
+from pymail.queuefile import NEVER, uid_of
 from pymail.rewrite import Rewriting
 from pymail.route import Router
 from pymail.run import Run
 from pymail.secret import Logins
 from pymail.shares import DELIVERY, Shares
-from pymail.spool import ATTEMPTED, NEVER, TODO, Head, Spool, pack, read_at, uid_of
+from pymail.spool import Spool
 from pymail.transport import Delivery
 from pymail.warned import Warned
 
@@ -43,13 +44,6 @@ MOST_ACTIVE = 1200
 SPARE = 200
 """Descriptors for everything else."""
 
-MOST_AGENTS = 64
-MOST_LIVELY, LIVELY = 5, 2
-"""Agents at work for fewer seconds than that; one that takes longer holds up nobody else."""
-
-MOST_IDLE = 4
-"""Agents that are kept for the next mail of their user: each costs memory."""
-
 BATCH = 128
 _GLANCE = 16
 _TOGETHER = 64
@@ -58,9 +52,6 @@ _TOGETHER = 64
 _POSTED = WINDOW
 """Messages for other machines that are handed over together, as many as may go to one that has
 not answered yet: the sooner it does, the fewer of the others are looked at in vain."""
-
-STATUS_LIMIT = 1 << 24
-"""Bytes of a user's `.status`; one who has more in the queue is told of the oldest."""
 
 MARGIN = 300
 """Seconds that a batch may take besides what its commands may take."""
@@ -104,7 +95,7 @@ def run(
     common = Run(
         spool, config, router, log, tell, _uptime(), outbound, rewriting, logins.at, {}, folding
     )
-    _doubt_after_boot(spool)
+    doubt_after_boot(spool)
     flusher = _Flusher(common, selection, deadline)
     try:
         flusher.work()
@@ -118,7 +109,7 @@ def run(
     pickup.sweep(spool, int(time.time()))
     _publish_limit(spool, config)
     if spool.system:
-        tell_users(spool)
+        userstatus.tell(spool)
 
 
 class _Flusher:
@@ -136,10 +127,10 @@ class _Flusher:
         self._most = _room()
         self._outbound = common.outbound
         self._queues: dict[tuple[str, Identity], deque[Delivery]] = {}
-        self._agents: list[Agent] = []
-        self._dismissed: deque[Agent] = deque()
+        self._agents = Agents(
+            common.config.local_destination_concurrency_limit, system=common.spool.system
+        )
         self._unsynced = 0
-        self._nursery: Nursery | None = None
         self._warned = Warned(f"{common.spool.queue}/.warned")
 
     def work(self) -> None:
@@ -185,20 +176,12 @@ class _Flusher:
     def abandon(self) -> None:
         """Stop agents in their work: what they did from here on, nobody would record."""
         self._outbound.abandon()
-        for each in self._agents:
-            if each.alive and each.pending:
-                each.kill()
+        self._agents.abandon()
 
     def close(self) -> None:
         """End the agents."""
         self._outbound.close()
-        for each in self._agents:
-            each.dismiss()
-        for each in (*self._dismissed, *self._agents):
-            each.close()
-        self._agents = []
-        if self._nursery:
-            self._nursery.close()
+        self._agents.close()
         if self._run.spool.system:
             self._warned.keep()
 
@@ -329,7 +312,7 @@ class _Flusher:
                 self._post(user, queue, hurry=hurry)
             while queue and kind != "smtp" and (hurry or command or len(queue) >= BATCH):
                 try:
-                    each = self._idle_agent(user, kind)
+                    each = self._agents.idle(user, kind)
                 except OSError as error:
                     words = f"cannot start an agent for {user.name}: {error.strerror}"
                     self._hear(queue.popleft().number, kept("4.3.0", words))
@@ -356,49 +339,9 @@ class _Flusher:
             for delivery in batch:
                 self._hear(delivery.number, kept("4.3.0", words))
 
-    def _idle_agent(self, user: Identity, kind: str) -> Agent | None:
-        """Return an agent of that user with nothing to do, a new one where that is allowed."""
-        command = kind == "command"
-        own = [each for each in self._agents if each.user == user]
-        for each in own:
-            if not each.pending:
-                return each
-        most = self._run.config.local_destination_concurrency_limit if command else 1
-        if len(own) >= most or (not command and self._are_lively()):
-            return None
-        idle = [each for each in self._agents if not each.pending]
-        while idle and (len(idle) >= MOST_IDLE or len(self._agents) >= MOST_AGENTS):
-            self._dismiss(idle.pop(0))
-        if len(self._agents) >= MOST_AGENTS:
-            return None
-        fresh = Agent(user, nursery=self._nursed(), kind=kind)
-        self._agents.append(fresh)
-        return fresh
-
-    def _dismiss(self, spare: Agent) -> None:
-        """Let an idle agent end, which takes longer than to make another do some work."""
-        spare.dismiss()
-        self._agents.remove(spare)
-        self._dismissed.append(spare)
-        if len(self._dismissed) > MOST_IDLE:
-            self._dismissed.popleft().close()
-
-    def _nursed(self) -> Nursery | None:
-        """Return what makes agents; where all of them are one user, flush does it itself."""
-        if not self._run.spool.system:
-            return None
-        if self._nursery is None or not self._nursery.alive:
-            self._nursery = Nursery(agent.transport, agent.serve_batches)
-        return self._nursery
-
-    def _are_lively(self) -> bool:
-        """Say whether enough agents are at work; those that hang do not count."""
-        since = time.monotonic() - LIVELY
-        return sum(1 for a in self._agents if a.pending and a.began > since) >= MOST_LIVELY
-
     def _listen(self, timeout: float) -> None:
         """Hear what agents have to say."""
-        busy = [each for each in self._agents if each.pending]
+        busy = self._agents.busy()
         courier = self._outbound.courier
         if courier and courier.pending:
             busy.append(courier)
@@ -412,7 +355,7 @@ class _Flusher:
         if self._unsynced >= (1 if timeout else _TOGETHER):
             # One sync for all the messages that are gone from the queue by now.
             self._unsynced = 0
-            _sync(self._run.spool.queue)
+            durable.sync(self._run.spool.queue)
         self._bury(busy)
 
     def _bury(self, busy: list[Agent]) -> None:
@@ -421,8 +364,7 @@ class _Flusher:
             if each.alive and each.pending and time.monotonic() > each.deadline:
                 each.kill()
             if not each.alive:
-                if each in self._agents:  # the courier is not
-                    self._agents.remove(each)
+                self._agents.drop(each)  # the courier is none of them
                 words = f"cannot deliver as {each.user.name}: {each.failure or 'agent ended'}"
                 unheard, each.pending = sorted(each.pending), set()
                 for number in unheard:
@@ -479,15 +421,6 @@ def _in_turn(queues: Iterable[deque[str]]) -> Iterable[str]:
         waiting = [queue for queue in waiting if queue]
 
 
-def _sync(directory: str) -> None:
-    """Make what was removed from a directory removed for good."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _uptime() -> int:
     try:
         with open("/proc/uptime", encoding="ascii") as file:
@@ -496,151 +429,8 @@ def _uptime() -> int:
         return 0
 
 
-def _boot() -> str:
-    """Return what tells this boot of the machine from others."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read()
-    except OSError:
-        return "unknown"
-
-
-def _doubt_after_boot(spool: Spool) -> None:
-    """Mark every recipient as in doubt when the machine was started anew.
-
-    A mark is not synced before the delivery it announces; after a power cut it may be lost
-    while the letter is in the mailbox.  A note of the boot that cannot be read is one of another.
-    """
-    boot = _boot()
-    path = f"{spool.queue}/.boot"
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            if file.read(len(boot) + 1) == boot:
-                return
-    except IsADirectoryError:
-        pass
-    except FileNotFoundError:
-        # The first run ever: what nobody has tried to deliver is in no doubt.
-        _replace(path, boot)
-        _sync(spool.queue)
-        return
-    if spool.system:
-        # What was adopted, even delivered, before a power cut may lie in its drop directory again.
-        # All of it, however long that takes.  The run itself tells the warnings.
-        pickup.adopt(spool, lambda _: None, math.inf)
-    _doubt(spool)
-    _replace(path, boot)
-    _sync(spool.queue)
-
-
-def _doubt(spool: Spool) -> None:
-    """Mark every recipient that waits as in doubt, durably."""
-    entries = spool.entries()
-    for qid, _ in entries:
-        try:
-            active = take(spool, qid)
-        except (DataError, OSError):
-            continue  # the run itself deals with it
-        if active is not None:
-            for index in active.waiting():
-                if active.state(index) == TODO:
-                    active.mark(index, ATTEMPTED)
-            if len(entries) <= _GLANCE:
-                active.sync()
-            active.close()
-    if len(entries) > _GLANCE:
-        os.sync()  # one by one, thousands take minutes
-
-
 def _publish_limit(spool: Spool, config: Config) -> None:
     """Tell sendmail, which reads no configuration, of a message_size_limit of one's own."""
     limit = config.message_size_limit
     if spool.size_limit() != limit:
-        _replace(f"{spool.path}/message_size_limit", f"{limit}\n", 0o644)
-
-
-def _replace(path: str, text: str, mode: int = 0o600) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        os.write(fd, text.encode("ascii"))
-        os.fchmod(fd, mode)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    try:
-        durable.put(f"{path}.new", path)
-    except FileNotFoundError:
-        return  # another flush was here at the same time, with the same text
-
-
-def tell_users(spool: Spool) -> None:
-    """Write for each user what is queued of that user's mail, for mailq."""
-    queued: dict[int, list[tuple[str, int]]] = {}
-    for qid, due in spool.entries():
-        queued.setdefault(uid_of(qid), []).append((qid, due))
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.scandir(f"{spool.path}/drop") as names:
-        for each in names:
-            try:
-                fd = os.open(each.path, flags)
-            except OSError:
-                continue
-            try:
-                uid = os.fstat(fd).st_uid
-                if each.name == f"u{uid}":
-                    _write_status(fd, uid, _told(spool, queued.get(uid, [])))
-            except OSError:
-                continue  # its owner plays tricks, or has just been here
-            finally:
-                os.close(fd)
-
-
-def _told(spool: Spool, entries: list[tuple[str, int]]) -> bytes:
-    """Return what a user is told of these messages, as much as STATUS_LIMIT holds."""
-    packed: list[bytes] = []
-    room = STATUS_LIMIT
-    for qid, due in entries:
-        try:
-            packed.append(_packed(spool, qid, due))
-        except (OSError, DataError):
-            continue  # delivered or set aside meanwhile
-        room -= len(packed[-1])
-        if room < 0:
-            break
-    return b"".join(packed)
-
-
-def _packed(spool: Spool, qid: str, due: int) -> bytes:
-    fd = os.open(f"{spool.queue}/{qid}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        start = read_at(fd, 4096, 0)
-        need = Head.length(start)
-        if need > len(start):
-            start += read_at(fd, need - len(start), len(start))
-        head = Head(start)
-        tail = read_at(fd, 1 << 16, head.tail)
-        return pack(start[: head.body], due, qid, tail)
-    finally:
-        os.close(fd)
-
-
-def _write_status(directory: int, uid: int, data: bytes) -> None:
-    """Replace `.status` in a directory that belongs to somebody else."""
-    # A rest of a killed run goes too, whether there is anything to tell or not.
-    for name in (".status.new",) if data else (".status.new", ".status"):
-        try:
-            os.unlink(name, dir_fd=directory)
-        except FileNotFoundError:
-            continue
-    if not data:
-        return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(".status.new", flags, 0o600, dir_fd=directory)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fchown(fd, uid, -1)
-    finally:
-        os.close(fd)
-    os.rename(".status.new", ".status", src_dir_fd=directory, dst_dir_fd=directory)
+        durable.renew(f"{spool.path}/message_size_limit", f"{limit}\n", 0o644)

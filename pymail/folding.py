@@ -21,12 +21,14 @@ from pymail.active import Active
 from pymail.config import Config
 from pymail.cronmail import Letter
 from pymail.cronreport import Facts
+from pymail.entry import Attempt
 from pymail.envelope import Envelope
 from pymail.episode import Episode
 from pymail.errors import printable
 from pymail.identity import Identity, lookup
+from pymail.queuefile import ATTEMPTED, make_id
 from pymail.route import Target
-from pymail.spool import ATTEMPTED, Attempt, Spool, make_id
+from pymail.spool import Spool
 from pymail.transport.maildir import WITHIN
 from pymail.users import user_of
 

@@ -9,9 +9,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from pymail.entry import MOST_DIGITS, Attempt
 from pymail.outcome import Outcome
 from pymail.route import Target
-from pymail.spool import MOST_DIGITS, Attempt
 
 _AND = "\x1f"
 """Between the targets of one "reported"."""

@@ -18,9 +18,9 @@ import struct
 from itertools import chain
 
 from pymail.address import quote
+from pymail.draft import LATER
 from pymail.errors import MailError, SealedError, TempError
 from pymail.paths import INLET, SYSTEM_SPOOL
-from pymail.spool import LATER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

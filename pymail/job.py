@@ -11,25 +11,15 @@ from typing import TYPE_CHECKING
 from pymail import address, retry
 from pymail.active import Active
 from pymail.advice import cure
+from pymail.entry import Attempt
 from pymail.errors import MailError
 from pymail.history import Failed, History
 from pymail.mailobject import MailObject
 from pymail.notification import Notifier
 from pymail.outcome import Outcome, bounced, kept
+from pymail.queuefile import ATTEMPTED, DELIVERED, HELD, NEVER, NEW, OPEN, REPORTED, SEEN, WARNED
 from pymail.route import Target
 from pymail.run import Run
-from pymail.spool import (
-    ATTEMPTED,
-    DELIVERED,
-    HELD,
-    NEVER,
-    NEW,
-    OPEN,
-    REPORTED,
-    SEEN,
-    WARNED,
-    Attempt,
-)
 from pymail.transport import Content, Delivery
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import time
 
 from pymail import address, message
 from pymail.active import Active
+from pymail.queuefile import time_of, uid_of
 from pymail.route import Target
 from pymail.run import Run
 from pymail.sites import Logins
-from pymail.spool import time_of, uid_of
 from pymail.transport import Content, Delivery, Wishes
 
 OURS = ("", "raw")

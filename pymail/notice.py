@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from pymail import child, paths, reader
+from pymail.entry import Entry, shown
 from pymail.errors import printable
-from pymail.spool import NEVER, OPEN, Entry, Spool, time_of, uid_of
+from pymail.queuefile import NEVER, OPEN, time_of, uid_of
+from pymail.spool import Spool
 from pymail.waiting import dropped, told, where
 
 PATIENCE = 5
@@ -139,7 +141,7 @@ def _own(spool: Spool, now: int) -> Iterator[Entry]:
         # The name tells enough to leave most of a long queue unread.
         if spool.system and uid_of(qid) != uid:
             continue
-        entry = spool.read(qid) if due == NEVER or now - time_of(qid) > LONG else None
+        entry = shown(spool.queue, qid) if due == NEVER or now - time_of(qid) > LONG else None
         if entry is not None:
             yield entry
 

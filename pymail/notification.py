@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pymail import history
 from pymail.active import Active
 from pymail.bounce import DELAYED, FAILED, RELAYED, SUCCEEDED, Failure, Returned, report
+from pymail.entry import Attempt
 from pymail.envelope import Envelope
 from pymail.history import Failed
 from pymail.mailobject import MailObject
 from pymail.outcome import Outcome
+from pymail.queuefile import ATTEMPTED, make_id, time_of
 from pymail.route import Target
 from pymail.run import Run
-from pymail.spool import ATTEMPTED, Attempt, make_id, time_of
 
 _NAMES = {FAILED: "non-delivery", DELAYED: "delay"}
 

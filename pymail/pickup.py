@@ -18,8 +18,10 @@ import os
 import stat
 import time
 
+from pymail.entry import read_at, whole
 from pymail.errors import DataError
-from pymail.spool import FIXED, Spool, is_id, kept_for, listed, read_at, uid_of, whole
+from pymail.queuefile import FIXED, is_id, uid_of
+from pymail.spool import Spool, kept_for, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

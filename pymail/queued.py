@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from pymail import flush, pickup
+from pymail import pickup, userstatus
 from pymail.active import Active, take
 from pymail.address import quote
 from pymail.errors import DataError, PermError, TempError, UsageError
-from pymail.spool import (
+from pymail.queuefile import (
     ATTEMPTED,
     CANCELLED,
     DELIVERED,
@@ -19,10 +19,10 @@ from pymail.spool import (
     NEVER,
     REPORTED,
     TODO,
-    Spool,
     is_id,
     uid_of,
 )
+from pymail.spool import Spool
 from pymail.users import user_of
 
 STATES = {
@@ -100,7 +100,7 @@ def apply(
         if trouble:
             troubles.append(f"cannot {verb} {qid}: {trouble}")
     if spool.system:
-        flush.tell_users(spool)
+        userstatus.tell(spool)
     return troubles
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pymail.config import Config
-from pymail.spool import Attempt
+from pymail.entry import Attempt
 
 LEAST_ATTEMPTS = 8
 """Attempts before a message can expire, however old it is: a clock may have jumped."""

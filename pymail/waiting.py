@@ -9,8 +9,10 @@ import os
 import stat
 import time
 
+from pymail.entry import Entry, read, shown, unpack
 from pymail.errors import DataError
-from pymail.spool import HELD, OPEN, Entry, Spool, listed, read, uid_of, unpack
+from pymail.queuefile import HELD, OPEN, uid_of
+from pymail.spool import Spool, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def queue(spool: Spool) -> "Iterator[tuple[str, Entry]]":
     now = int(time.time())
     if not spool.system or os.geteuid() == 0:
         for qid, _ in spool.entries():
-            if entry := spool.read(qid):
+            if entry := shown(spool.queue, qid):
                 yield where(entry, now), entry
         for name in _names(f"{spool.path}/drop") if spool.system else ():
             for entry in dropped(f"{spool.path}/drop/{name}", ANYBODY):

@@ -5,8 +5,8 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
+from pymail.entry import Head
 from pymail.envelope import Envelope
-from pymail.spool import Head
 
 
 @dataclass(frozen=True)

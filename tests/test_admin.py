@@ -15,7 +15,9 @@ from machine import CONFIG, SPOOL, Machine
 from pymail import overlay, queued
 from pymail.active import take
 from pymail.config import SETTINGS
-from pymail.spool import NEVER, Attempt, Spool
+from pymail.entry import Attempt
+from pymail.queuefile import NEVER
+from pymail.spool import Spool
 
 LETTER = b"Subject: hello\n\nThe text.\n"
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pymail import esmtp
 from pymail.dialogue import MOST_LINE, _Body
+from pymail.entry import read
 from pymail.envelope import Envelope
-from pymail.spool import Spool, read
+from pymail.spool import Spool
 
 EHLO = b"EHLO localhost\r\n"
 START = EHLO + b"MAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\nDATA\r\n"

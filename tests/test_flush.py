@@ -16,16 +16,19 @@ import pytest
 from harness import Box, argv, needs, needs_root, queued
 from machine import Machine
 
-from pymail import complaint, shares
+from pymail import agents, complaint, shares, userstatus
 from pymail import config as configuration
+from pymail import draft as drafts
 from pymail import flush as flushing
-from pymail import spool as spools
 from pymail.active import Active, take
+from pymail.boot import doubt_after_boot
+from pymail.entry import Attempt, shown
 from pymail.envelope import Envelope
 from pymail.flush import Selection
 from pymail.log import Log
+from pymail.queuefile import ATTEMPTED, HELD, NEVER, uid_of
 from pymail.retry import LEAST_ATTEMPTS
-from pymail.spool import ATTEMPTED, HELD, NEVER, Attempt, Spool
+from pymail.spool import Spool
 
 DAY = 86400
 LATER = 'default_transport = "retry:4.4.1 no route to host"\n'
@@ -158,7 +161,7 @@ def test_users_are_served_in_turn(machine):
     assert len(order) == 6
     assert len(machine.mail("carol")) == 6
     ids = [queue_id(line) for line in order]
-    assert [spools.uid_of(qid) for qid in ids].index(1002) <= 1
+    assert [uid_of(qid) for qid in ids].index(1002) <= 1
 
 
 def queue_id(line: str) -> str:
@@ -245,12 +248,12 @@ def arrived(box: Box, age: int, recipients: list[str], *, attempts: int = 0, **f
     """Queue a message that is `age` seconds old; a negative age lies ahead."""
     spool = Spool(str(box.spool))
     real = time.time_ns
-    spools.time.time_ns = lambda: real() - age * 10**9
+    drafts.time.time_ns = lambda: real() - age * 10**9
     try:
         envelope = Envelope(os.getuid(), recipients, **facts)
         qid = spool.submit(envelope, b"Subject: old\n\nbody\n")
     finally:
-        spools.time.time_ns = real
+        drafts.time.time_ns = real
     active = take(spool, qid)
     assert active is not None
     for _ in range(attempts):
@@ -493,7 +496,7 @@ def test_a_user_cannot_pass_for_the_mail_system(machine):
     machine.send("bob", b"Subject: s\n\n", "-f", "<>", "another-nobody")
     machine.flush()
     (qid,) = machine.queue()
-    assert spools.uid_of(qid) == 0
+    assert uid_of(qid) == 0
 
 
 @pytest.mark.parametrize(
@@ -756,9 +759,9 @@ def test_after_a_boot_every_recipient_is_in_doubt(later):
     (later.spool / "queue" / ".boot").write_text("another boot")
     (later.spool / "queue" / ("0" * 17)).write_bytes(b"garbage")
     spool = Spool(str(later.spool))
-    flushing._doubt_after_boot(spool)
+    doubt_after_boot(spool)
     (qid,) = [qid for qid, _ in spool.entries() if qid != "0" * 17]
-    entry = spool.read(qid)
+    entry = shown(spool.queue, qid)
     assert entry is not None and bytes(entry.head.states) == ATTEMPTED
 
 
@@ -868,7 +871,7 @@ def machine_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_with_few_agents_all_users_get_their_mail(machine, monkeypatch, most):
-    monkeypatch.setattr(flushing, "MOST_AGENTS", most)
+    monkeypatch.setattr(agents, "MOST_AGENTS", most)
     for _ in range(2):
         machine.send("erin", b"Subject: s\n\n", "alice", "bob", "carol", "dave")
     machine_here(monkeypatch)
@@ -925,8 +928,8 @@ def test_a_user_is_told_of_long_envelopes_and_within_bounds(machine, monkeypatch
         machine.send("alice", b"", *names)
     machine.flush()
     assert b"in 3 Requests." in machine.run("alice", "mailq").stdout
-    monkeypatch.setattr(flushing, "STATUS_LIMIT", 20_000)
-    flushing.tell_users(Spool(str(machine.spool)))
+    monkeypatch.setattr(userstatus, "LIMIT", 20_000)
+    userstatus.tell(Spool(str(machine.spool)))
     status = machine.spool / "drop" / "u1001" / ".status"
     assert status.stat().st_size < 100_000
     assert b"Request" in machine.run("alice", "mailq").stdout
@@ -1154,6 +1157,6 @@ def test_a_machine_without_a_boot_id_is_in_doubt_once(box, monkeypatch):
 
     monkeypatch.setattr(flushing, "open", hidden, raising=False)
     spool = Spool(str(box.spool))
-    flushing._doubt_after_boot(spool)
+    doubt_after_boot(spool)
     assert (box.spool / "queue" / ".boot").read_text() == "unknown"
-    flushing._doubt_after_boot(spool)
+    doubt_after_boot(spool)

@@ -16,8 +16,9 @@ PROGRAMS = ("sendmail", "mailq", "newaliases", "mail", "mailx", "flush", "pymail
 # What the programs that cron starts may load, besides what an isolated interpreter has loaded
 # anyway.  Each line is measured time: see whether a new name is worth its milliseconds to every
 # letter that is ever sent.
-GROUND = {"errors", "paths", "log", "address", "message", "envelope", "stream", "spool", "pickup"}
-GROUND |= {"waiting"}  # what waits in the queue: mailq's
+GROUND = {"errors", "paths", "log", "address", "message", "envelope", "stream"}
+GROUND |= {"queuefile", "draft", "spool", "pickup"}
+GROUND |= {"entry", "waiting"}  # what waits in the queue: mailq's
 STANDARD = {"errno", "fcntl", "pwd", "syslog", "binascii"}
 
 LOADED = """

@@ -13,8 +13,10 @@ from harness import ROOT, argv
 
 from pymail.active import take
 from pymail.cli.mailq import text
+from pymail.entry import Attempt, pack
 from pymail.envelope import Envelope
-from pymail.spool import DELIVERED, HELD, NEVER, Attempt, Spool, pack
+from pymail.queuefile import DELIVERED, HELD, NEVER
+from pymail.spool import Spool
 from pymail.waiting import queue
 
 HEADING = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------"

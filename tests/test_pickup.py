@@ -18,7 +18,8 @@ from harness import ROOT
 from pymail import pickup, waiting
 from pymail import spool as spools
 from pymail.envelope import Envelope
-from pymail.spool import Spool, is_id, make_id, uid_of
+from pymail.queuefile import is_id, make_id, uid_of
+from pymail.spool import Spool
 
 ALICE, BOB = 1001, 1002
 DROP = Path("/var/spool/pymail/drop/u1001")
@@ -137,10 +138,10 @@ def test_a_link_to_a_file_of_somebody_else_is_not_taken(spool, letter, tmp_path)
 def test_the_sender_is_the_owner_whatever_the_file_says(machine, spool):
     as_alice(
         machine,
-        "from pymail import spool as s\n"
+        "from pymail import draft as d, spool as s\n"
         "from pymail.envelope import Envelope\n"
-        "real = s.make_id\n"
-        "s.make_id = lambda t, r, uid: real(t, r, 1001)\n"
+        "real = d.make_id\n"
+        "d.make_id = lambda t, r, uid: real(t, r, 1001)\n"
         "for kind in ('', 'bounce', 'double-bounce'):\n"
         "    envelope = Envelope(0, ['bob'], kind=kind)\n"
         f"    s.Spool({spool.path!r}).submit(envelope, b'Subject: x\\n\\n')\n",

@@ -14,11 +14,13 @@ import pytest
 from harness import Box, argv, missing, needs
 from machine import Machine
 
-from pymail import child, config, flush, pickup, world
+from pymail import child, config, pickup, userstatus, world
+from pymail.entry import unpack
 from pymail.envelope import Envelope, encode
 from pymail.identity import Identity
 from pymail.job import _seconds
-from pymail.spool import MAGIC, TODO, Spool, make_id, unpack
+from pymail.queuefile import MAGIC, TODO, make_id
+from pymail.spool import Spool
 
 LETTER = b"Subject: hello\n\nIt works.\n"
 
@@ -208,8 +210,8 @@ def test_what_users_are_told_of_the_queue_is_bounded(
     names = [forge(["x" * 1000]) for _ in range(6)]
     spool = Spool(str(machine.spool))
     pickup.adopt(spool, pytest.fail)
-    monkeypatch.setattr(flush, "STATUS_LIMIT", 3000)
-    flush.tell_users(spool)
+    monkeypatch.setattr(userstatus, "LIMIT", 3000)
+    userstatus.tell(spool)
     told = Path("/var/spool/pymail/drop/u1001/.status").read_bytes()
     assert [entry.qid for entry in unpack(told)] == names[:3]
 

@@ -15,28 +15,22 @@ from hypothesis import strategies as st
 
 from pymail import spool as spools
 from pymail.active import TAIL_LIMIT, Active, set_aside, take
+from pymail.entry import Attempt, Head, attempts, pack, read, shown, unpack, whole
 from pymail.envelope import Envelope
 from pymail.errors import DataError, TempError
-from pymail.spool import (
+from pymail.queuefile import (
     ATTEMPTED,
     CANCELLED,
-    DEFAULT_SIZE_LIMIT,
     DELIVERED,
     HELD,
     NEVER,
     SEEN,
-    Attempt,
-    Head,
-    Spool,
-    attempts,
     is_id,
     make_id,
-    pack,
-    read,
     time_of,
     uid_of,
-    unpack,
 )
+from pymail.spool import DEFAULT_SIZE_LIMIT, Spool
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
@@ -103,7 +97,7 @@ def test_an_id_for_root_ends_in_nought():
 def test_what_is_submitted_can_be_read(spool):
     envelope = letter("alice", "bob@example.org", sender="", notify=["", "NEVER"], envid="x")
     qid = spool.submit(envelope, b"Subject: s\n\nbody\n")
-    entry = spool.read(qid)
+    entry = shown(spool.queue, qid)
     assert entry is not None
     assert (entry.qid, entry.head.size, bytes(entry.head.states)) == (qid, 17, b"tt")
     for name in Envelope.__slots__:
@@ -329,7 +323,7 @@ def test_a_spool_that_cannot_be_made_is_a_temporary_failure(tmp_path):
 
 def test_an_empty_spool_has_no_entries(spool):
     assert spool.entries() == []
-    assert spool.read("0" * 17) is None
+    assert shown(spool.queue, "0" * 17) is None
 
 
 def test_names_that_are_no_ids_are_passed_over(spool):
@@ -363,7 +357,7 @@ def test_a_message_that_goes_while_the_queue_is_listed_is_no_error(spool, monkey
 def test_an_envelope_larger_than_the_first_read_is_read_whole(spool):
     names = [f"recipient-number-{n}@a-domain-that-is-long.example.org" for n in range(2000)]
     qid = spool.submit(letter(*names), b"body\n")
-    entry = spool.read(qid)
+    entry = shown(spool.queue, qid)
     assert entry is not None and entry.head.envelope.recipients == names
     active = grab(spool, qid)
     assert (active.head.envelope.recipients, active.message()) == (names, b"body\n")
@@ -606,7 +600,7 @@ def test_a_damaged_message_is_not_kept_locked(spool):
     for _ in range(2):
         with pytest.raises(DataError):
             take(spool, qid)
-    assert spool.read(qid) is None
+    assert shown(spool.queue, qid) is None
 
 
 # A system spool
@@ -716,7 +710,7 @@ def test_a_killed_submission_leaves_nothing(box):
 def test_a_head_that_was_read_short_is_no_head() -> None:
     # Half of it once looked like a message of fewer bytes, and the rest was cut off.
     fixed = b"pymail1 000001 00000020 000000000400 00000000 00000000000000   \n"
-    assert spools.whole(fixed) == 64 + 4 + 1 + 0x20 + 0x400
+    assert whole(fixed) == 64 + 4 + 1 + 0x20 + 0x400
     for size in range(64):
         with pytest.raises(DataError):
-            spools.whole(fixed[:size])
+            whole(fixed[:size])

@@ -10,7 +10,8 @@ import time
 
 from pymail import __version__, errors, paths, pickup
 from pymail.errors import MailError, OutputError, PermError, TempError, UnheardError, UsageError
-from pymail.spool import NEVER, Spool, is_id
+from pymail.queuefile import NEVER, is_id
+from pymail.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

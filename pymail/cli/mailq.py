@@ -9,8 +9,10 @@ import sys
 import time
 
 from pymail import __version__, errors, paths
+from pymail.entry import Attempt, Entry
 from pymail.errors import UsageError
-from pymail.spool import OPEN, Attempt, Entry, Spool, uid_of
+from pymail.queuefile import OPEN, uid_of
+from pymail.spool import Spool
 from pymail.waiting import queue
 
 TYPE_CHECKING = False

@@ -14,7 +14,8 @@ from pymail.address import is_safe, mailboxes, reverse_path, specs
 from pymail.envelope import Envelope
 from pymail.errors import DataError, InputError, SealedError, TempError, TooBigError, UsageError
 from pymail.message import HEADER_LIMIT, recipients, split
-from pymail.spool import Spool, is_id
+from pymail.queuefile import is_id
+from pymail.spool import Spool
 from pymail.stream import Intake
 
 TYPE_CHECKING = False

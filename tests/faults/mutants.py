@@ -37,7 +37,7 @@ _HOMES = "scene=flush disks=ext4+ext4 cut=yes settled=homes reader=yes fault=kil
 MUTANTS = {
     "no-fsync": Mutant(
         "no fsync of what is submitted",
-        (("spool.py", _SPOOL_SYNC, _PASS),),
+        (("draft.py", _SPOOL_SYNC, _PASS),),
         (("scene=submit fault=kill disks=ext4 cut=yes", ""),),
     ),
     "no-fsync-letter": Mutant(
@@ -85,7 +85,7 @@ MUTANTS = {
     ),
     "no-doubt": Mutant(
         "no doubt after a power cut",
-        (("flush.py", "    _doubt_after_boot(spool)\n", ""),),
+        (("flush.py", "    doubt_after_boot(spool)\n", ""),),
         ((_HOMES, "end"), (_HOMES, "linkat"), (_HOMES, "")),
     ),
     "unlink-first": Mutant(
@@ -102,7 +102,7 @@ MUTANTS = {
     ),
     "short-write": Mutant(
         "a short write into the spool ignored",
-        (("spool.py", "        view = view[done:]\n", "        view = view[len(view) :]\n"),),
+        (("draft.py", "        view = view[done:]\n", "        view = view[len(view) :]\n"),),
         (("scene=submit fault=short", ""),),
     ),
     "short-write-letter": Mutant(
@@ -129,7 +129,7 @@ MUTANTS = {
     ),
     "ignored-fsync": Mutant(
         "an error of fsync ignored",
-        (("spool.py", _SPOOL_SYNC, _SPOOL_SYNC_CARELESS),),
+        (("draft.py", _SPOOL_SYNC, _SPOOL_SYNC_CARELESS),),
         # What was not written is not there after the cut.
         (("scene=submit fault=EIO disks=ext4 cut=yes", "fsync"),),
     ),
@@ -145,7 +145,7 @@ MUTANTS = {
     ),
     "no-sync-sent": Mutant(
         "no sync of what a relay has taken",
-        (("flush.py", "            _sync(self._run.spool.queue)\n", "            pass\n"),),
+        (("flush.py", "            durable.sync(self._run.spool.queue)\n", "            pass\n"),),
         (("scene=relay-own fault=kill disks=ext4 cut=yes", "end"),),
     ),
     "half-adopted": Mutant(
