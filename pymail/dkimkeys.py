@@ -14,7 +14,10 @@ from pymail.errors import ConfigError, DataError, MailError, TempError
 
 RSA, ED25519 = "rsa", "ed25519"
 
-EXTRA = "install pymail with its extra: pip install 'pymail[dkim]'"
+EXTRA = (
+    "install dkimpy: apt install python3-dkim for the package of Debian,"
+    " else pip install dkimpy in pymail's virtual environment"
+)
 
 _RSA_PEM = b"-----BEGIN RSA PRIVATE KEY-----"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")

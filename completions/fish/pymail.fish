@@ -1,7 +1,7 @@
 # fish completion for pymail
 
 function __pymail_settings
-    pymail config -d 2>/dev/null | string replace -rf '^([a-z_]+) = .*' '$1'
+    pymail config -d 2>/dev/null | string replace -rf '^([A-Za-z0-9_]+) = .*' '$1'
 end
 
 function __pymail_ids
@@ -72,11 +72,11 @@ complete -c pymail -n $fetch -s n -l dry-run -d 'only say how many there are'
 complete -c pymail -n $fetch -s v -l verbose -d 'say what was fetched'
 complete -c pymail -n $fetch -l list -d 'show the accounts'
 
-set -l mailbox '__fish_seen_subcommand_from list show; and not __fish_seen_subcommand_from queue'
+set -l mailbox '__fish_seen_subcommand_from list show; and not __fish_seen_subcommand_from queue dkim'
 complete -c pymail -n $mailbox -s f -l file -r -F -d 'a Maildir or mbox file'
 complete -c pymail -n $mailbox -s u -l user -x -a '(__fish_complete_users)' -d 'the inbox of a user'
 complete -c pymail -n $mailbox -s j -l json -d 'one JSON object a line'
-set -l letter '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from queue'
+set -l letter '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from queue dkim'
 complete -c pymail -n $letter -l raw -d 'the message byte for byte'
 complete -c pymail -n $letter -l save -r -a '(__fish_complete_directories)' -d 'save the attachments'
 
@@ -100,6 +100,7 @@ complete -c pymail -n $setup -l no-test -d 'store the login without using it'
 
 set -l export '__fish_seen_subcommand_from export'
 complete -c pymail -n $export -a postfix -d kind
+complete -c pymail -n $export -a '(__fish_complete_directories)'
 
 set -l login '__fish_seen_subcommand_from login'
 complete -c pymail -n $login -a "(pymail login --list 2>/dev/null | string replace -r ' .*' '')"
