@@ -16,7 +16,7 @@ import pytest
 from harness import Box, argv, needs, needs_root, queued
 from machine import Machine
 
-from pymail import agents, complaint, shares, userstatus
+from pymail import agents, boot, complaint, shares, userstatus
 from pymail import config as configuration
 from pymail import draft as drafts
 from pymail import flush as flushing
@@ -810,7 +810,7 @@ def test_no_process_to_be_had_keeps_the_mail(box, monkeypatch):
 
     box.send(b"Subject: s\n\n")
     with monkeypatch.context() as patch:
-        patch.setattr(flushing, "Agent", none_left)
+        patch.setattr(agents, "Agent", none_left)
         (said,) = run_here(box, patch)
     assert "cannot start an agent for" in said and "status=deferred" in said
     box.flush("-a")
@@ -1155,7 +1155,7 @@ def test_a_machine_without_a_boot_id_is_in_doubt_once(box, monkeypatch):
             raise FileNotFoundError(path)
         return real(path, *args, **how)
 
-    monkeypatch.setattr(flushing, "open", hidden, raising=False)
+    monkeypatch.setattr(boot, "open", hidden, raising=False)
     spool = Spool(str(box.spool))
     doubt_after_boot(spool)
     assert (box.spool / "queue" / ".boot").read_text() == "unknown"

@@ -247,7 +247,7 @@ def age(monkeypatch: pytest.MonkeyPatch, spool: Spool, hours: int, *to: str) -> 
     """Submit a message some hours ago."""
     then = time.time_ns() - hours * HOUR * 10**9
     with monkeypatch.context() as past:
-        past.setattr("pymail.spool.time.time_ns", lambda: then)
+        past.setattr("pymail.draft.time.time_ns", lambda: then)
         return spool.submit(Envelope(os.getuid(), [*to]), b"Subject: x\n\n")
 
 
