@@ -61,6 +61,7 @@ def specs(text: str) -> list[Spec]:
     tokens = _tokens(text)
     found: list[Spec] = []
     run: list[_Token] = []
+    opening = ""  # the kind of the first token of the last part of the run
     after_angle = False
     at = 0
     while at < len(tokens):
@@ -73,10 +74,12 @@ def specs(text: str) -> list[Spec]:
         elif token.kind in ",;":
             found += _bare(run, after_angle=after_angle)
             run, after_angle = [], False
-        elif token.kind == ":" and (after_angle or (run and run[0].kind != ":")):
+        elif token.kind == ":" and (after_angle or (run and opening != ":")):
             found += map(_spec, _parts(run[: _addressed(run)]))
             run, after_angle = [], False
         elif token.kind != ">":
+            if not run or not _adjoins(run[-1], token):
+                opening = token.kind
             run.append(token)
     return found + _bare(run, after_angle=after_angle)
 
@@ -182,7 +185,8 @@ class _Writer:
         self._pieces: list[str] = []
         self.changed = False
         run: list[_Token] = []
-        first = ""  # the kind of the first word behind a separator
+        last: _Token | None = None  # the last word behind a separator
+        opening = ""  # the kind of the first token of its part
         tokens = _tokens(text, comments=True)
         at = 0
         while at < len(tokens):
@@ -191,18 +195,20 @@ class _Writer:
             if token.kind == "<":
                 inner, at = _angle(tokens, at)
                 self._named(run, inner)
-                run, first = [], "<"
+                run, last, opening = [], None, "<"
             elif token.kind in ",;":
                 self._bare(run)
                 self._pieces.append(token.kind)
-                run, first = [], ""
-            elif token.kind == ":" and first not in ("", ":"):
+                run, last, opening = [], None, ""
+            elif token.kind == ":" and opening not in ("", ":"):
                 self._group(run)
-                run, first = [], ""
+                run, last, opening = [], None, ""
             elif token.kind != ">":
                 run.append(token)
-                if not first and token.kind != _COMMENT:
-                    first = token.kind
+                if token.kind != _COMMENT:
+                    if opening != "<" and not (last and _adjoins(last, token)):
+                        opening = token.kind
+                    last = token
         self._bare(run)
 
     def written(self) -> str:
@@ -246,7 +252,10 @@ class _Writer:
         parts = _parts(words)
         for part in parts[:-1]:
             self._put(self._address(part))
-        self._put(" ".join([self._address(parts[-1]), *comments]))
+        last = self._address(parts[-1])
+        # What has no end goes on to the end of the header: nothing may come behind it.
+        endless = parts[-1][-1].kind == _BROKEN
+        self._put(" ".join([*comments, last] if endless else [last, *comments]))
 
     def _source(self, tokens: list[_Token]) -> str:
         """Return the words of a name as they stand, folds and blanks made one blank."""
@@ -316,7 +325,8 @@ def _string(text: str, start: int, close: str) -> _Token:
         if c == close:
             if close == '"':
                 return _Token(_QUOTED, "".join(chars), start, at)
-            return _Token(_LITERAL, text[start:at], start, at)
+            literal = text[start:at].replace("\r", "").replace("\n", "")  # folds
+            return _Token(_LITERAL, literal, start, at)
         if c == "\\" and at < len(text):
             c = text[at]
             at += 1
@@ -344,7 +354,10 @@ def _comment_end(text: str, at: int) -> int:
 def _angle(tokens: list[_Token], at: int) -> tuple[list[_Token], int]:
     """Return the tokens between "<" and ">", and where to go on."""
     inner: list[_Token] = []
-    route = at < len(tokens) and tokens[at].kind == "@"
+    start = at
+    while start < len(tokens) and tokens[start].kind == _COMMENT:
+        start += 1
+    route = start < len(tokens) and tokens[start].kind == "@"
     while at < len(tokens):
         token = tokens[at]
         if token.kind == ">":
@@ -420,7 +433,7 @@ def _spec(tokens: list[_Token]) -> Spec:
     local = "".join(t.text for t in tokens[: ats[-1]])
     after = tokens[ats[-1] + 1 :]
     domain = "".join(t.text for t in after).rstrip(".")
-    ok = whole and len(ats) == 1 and bool(local and domain)
+    ok = whole and len(ats) == 1 and bool(local and domain) and "@" not in domain
     ok = ok and all(
         t.kind in (".", _LITERAL) or (t.kind == _WORD and _SPECIAL.isdisjoint(t.text))
         for t in after

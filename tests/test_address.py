@@ -267,6 +267,11 @@ PIECES = ["a", "b@c", "@", ".", ",", ";", ":", "<", "(", ")", "[", "]", '"', " "
 
 
 # Words behind "<...>" are part of a header, and not of a list of recipients.
+@example(": b@c:")
+@example("a[\n ]")
+@example("a@[a@]")
+@example("a(<] )[")
+@example("<()@)\n .<")
 @given(st.lists(st.sampled_from([*PIECES, "é", "\n "]), max_size=9).map("".join))
 def test_a_qualified_header_has_the_addresses_of_the_old_one(text):
     once = qualify_header(text.encode(), "o.example")
