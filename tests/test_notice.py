@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -398,16 +399,18 @@ class Login:
                 env=self.env,
                 cwd=self.home,
             )
-            os.close(write)
             assert process.stdin is not None
             with suppress(BrokenPipeError), process.stdin as file:
                 file.write(typed)
             out = b""
-            with suppress(OSError):  # EIO is the end of a terminal
-                while piece := os.read(read, 1 << 16):
-                    out += piece
+            # A terminal that nobody has open any more may lose its last words.
+            ended = False
+            while not ended or select.select([read], [], [], 0)[0]:
+                ended = process.poll() is not None
+                if select.select([read], [], [], 0.02)[0]:
+                    out += os.read(read, 1 << 16)
             os.close(read)
-            process.wait()
+            os.close(write)
             errors.seek(0)
             said = errors.read().decode()
         quiet = [
