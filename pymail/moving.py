@@ -108,13 +108,12 @@ def written(kind: str, file: str) -> Iterator[str]:
         ]
         found.settings["alias_maps"] = [place, *others]
         yield f"wrote {place}: {len(found.aliases)} aliases"
-    secret = any("password" in each for each in found.accounts.values())
     heading = (
         f"# From {printable(file)}, by pymail import. What is in 90-pymail.toml counts more.\n"
     )
     lost = "".join(f"# {words}\n" for words in _told(found))
     text = f"{heading}{lost}\n{_text(found)}"
-    place = overlay.put(facts["config"], facts, f"50-{name}.toml", text, 0o600 if secret else 0o644)
+    place = overlay.put(facts["config"], facts, f"50-{name}.toml", text)
     yield f"wrote {place}: {len(found.settings) + len(found.accounts)} settings"
     yield from _shadows(found.settings, place, spool)
     yield from _told(found)

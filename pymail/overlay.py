@@ -1,7 +1,8 @@
 """The machine-written part of the configuration: conf.d/90-pymail.toml.
 
 The file written by hand is never touched, so its comments stay.  A change is checked as a whole
-before it is written, and is there whole or not at all.
+before it is written, and is there whole or not at all.  Others may not read a file with a password,
+nor one that they could not read before.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import tomli_w
 
-from pymail import config, configfile, durable
+from pymail import confidential, config, configfile, durable
 from pymail.config import SETTINGS
 from pymail.configfile import Given
 from pymail.errors import ConfigError, DataError, PermError, TempError, UsageError
@@ -43,21 +44,16 @@ def change(path: str, facts: Mapping[str, str], edit: Edit) -> None:
         edit(table)
         return HEADING + tomli_w.dumps(table) if table else ""
 
-    _replace(path, facts, NAME, text, 0o644)
+    _replace(path, facts, NAME, text)
 
 
-def put(path: str, facts: Mapping[str, str], name: str, text: str, mode: int) -> str:
-    """Let the file `name` of the overlays be this text; return its path.  ConfigError as change().
-
-    Others may read it as `mode` says.
-    """
-    _replace(path, facts, name, lambda _: text, mode)
+def put(path: str, facts: Mapping[str, str], name: str, text: str) -> str:
+    """Let the overlay `name` be this text; return its path.  ConfigError as change()."""
+    _replace(path, facts, name, lambda _: text)
     return f"{configfile.overlays(path)}/{name}"
 
 
-def _replace(
-    path: str, facts: Mapping[str, str], name: str, new: Callable[[str], str], mode: int
-) -> None:
+def _replace(path: str, facts: Mapping[str, str], name: str, new: Callable[[str], str]) -> None:
     folder = configfile.overlays(path)
     file = f"{folder}/{name}"
     try:
@@ -70,7 +66,7 @@ def _replace(
         fcntl.flock(lock, fcntl.LOCK_EX)
         text = new(file)
         config.combine(_given(path, file, text), facts)
-        _write(lock, file, text, mode)
+        _write(lock, file, text, _mode(file, text))
         if made:
             durable.sync(os.path.dirname(folder))
     except OSError as error:
@@ -152,6 +148,13 @@ def _given(path: str, changed: str, text: str) -> Given:
     for file in sorted(names):
         found |= configfile.parse(text, file) if file == changed else configfile.read(file)
     return found
+
+
+def _mode(file: str, text: str) -> int:
+    """Return who may read the file when it has this text."""
+    before = os.stat(file).st_mode if os.path.exists(file) else 0o644
+    private = confidential.is_in(configfile.parse(text, file))
+    return before & (0o600 if private else 0o644)
 
 
 def _write(folder: int, file: str, text: str, mode: int) -> None:

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from pymail import environment, nexthop
+from pymail import confidential, environment, nexthop
 from pymail.account import Account
 from pymail.config import Config
 from pymail.errors import ConfigError, TempError, printable
@@ -33,7 +33,7 @@ PATIENCE = 30
 LIMIT = 1 << 16
 """Bytes of a password or token."""
 
-SETTING = "smtp_sasl_password_maps"
+SETTING = confidential.SETTING
 _SECRETS = "/run/secrets/"
 MOUNTED = f"{_SECRETS}pymail"
 """What Docker and Podman mount as the secret "pymail": "user:password" for relayhost."""
@@ -282,7 +282,7 @@ def _files_of_logins(config: Config) -> Iterator[str]:
         yield f"/{file.partition('/')[2]}"  # "regexp:/path" too
     # What is in the environment nobody else can read.
     given = not source.startswith(environment.PREFIX)
-    if given and any(":" in value for _, value in table.rows):
+    if given and any(confidential.has_password(login) for _, login in table.rows):
         yield _file(source)
 
 

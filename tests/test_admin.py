@@ -213,6 +213,70 @@ def test_an_ordinary_user_cannot_change_the_systems_configuration(machine: Machi
     assert 'root_user = "alice"' in ok(machine.run("bob", "pymail", "config", "root_user"))[0]
 
 
+SECRETS = "[smtp_sasl_password_maps]\n'[smtp.isp.example]:587' = 'me:secret'\n"
+ACCOUNT = "[fetch.isp]\nserver = 'x'\nuser = 'me'\npassword = 'secret'\nto = 'alice'\n"
+
+
+def mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+@pytest.mark.parametrize("before", [SECRETS, ACCOUNT, "hopcount_limit = 7\n"])
+def test_a_file_that_others_cannot_read_stays_so(box: Box, before: str) -> None:
+    overlay_of(box).parent.mkdir()
+    overlay_of(box).write_text(before)
+    overlay_of(box).chmod(0o600)
+    ok(box.run("pymail", "config", "set", "relayhost", "[smtp.isp.example]:587"))
+    assert mode(overlay_of(box)) == 0o600
+    ok(box.run("pymail", "config", "unset", "relayhost"))
+    assert mode(overlay_of(box)) == 0o600
+
+
+def test_a_password_that_is_set_can_be_read_by_nobody_else(box: Box) -> None:
+    ok(box.run("pymail", "config", "set", "relayhost", "[smtp.isp.example]:587"))
+    name = "smtp_sasl_password_maps"
+    ok(box.run("pymail", "config", "set", name, '{ "smtp.isp.example" = "me" }'))
+    assert mode(overlay_of(box)) == 0o644
+    ok(box.run("pymail", "config", "set", name, '{ "smtp.isp.example" = "me:secret" }'))
+    assert mode(overlay_of(box)) == 0o600
+
+
+def test_it_is_said_where_users_cannot_read_what_was_set(machine: Machine) -> None:
+    machine.config("")
+    file = CONFIG.parent / "conf.d/90-pymail.toml"
+    ok(machine.run("root", "pymail", "config", "set", "home_mailbox", ".maildir/"))
+    done = machine.run(
+        *("root", "pymail", "config", "set", "smtp_sasl_password_maps"),
+        '{ "smtp.isp.example" = "me:secret" }',
+    )
+    assert done.returncode == 0
+    assert done.stderr.decode() == (
+        f"pymail: warning: users cannot read {file}, and ignore it: keep passwords in another"
+        " file, see pymail.toml(5)\n"
+    )
+    (line,) = ok(machine.run("alice", "pymail", "config", "home_mailbox"))
+    assert line == 'home_mailbox = "Maildir/"  # default'
+
+
+def test_passwords_are_not_shown(box: Box) -> None:
+    box.config(SECRETS + "'localhost' = 'me'\n")
+    shown = '{ "[smtp.isp.example]:587" = "me:...", "localhost" = "me" }'
+    for words in (["-n"], ["smtp_sasl_password_maps"]):
+        (line,) = ok(box.run("pymail", "config", *words))
+        assert line == f"smtp_sasl_password_maps = {shown}  # {box.config_file}, line 1"
+    assert "secret" not in "\n".join(ok(box.run("pymail", "config")))
+    given = {"PYMAIL_SMTP_SASL_PASSWORD_MAPS": '{ "[a]:587" = "me:secret" }'}
+    (line,) = ok(box.run("pymail", "config", "smtp_sasl_password_maps", env=given))
+    assert '"me:..."' in line
+
+
+def test_a_password_without_quotes_is_not_in_the_error(box: Box) -> None:
+    box.config("[fetch.isp]\npassword = secret\n")
+    told = refused(box.run("pymail", "config"), 78)
+    assert "line 2: a text stands in quotes: password = " in told
+    assert "secret" not in told
+
+
 # --- queue ----------------------------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """pymail config: settings shown and set."""
 
+import os
+import stat
+
 import click
 
 from pymail import errors, paths
@@ -37,7 +40,7 @@ def configuration(ctx: click.Context, *, changed: bool, defaults: bool) -> None:
 @click.pass_context
 def show_configuration(ctx: click.Context, names: tuple[str, ...] = ()) -> None:
     """Show settings."""
-    from pymail import config  # noqa: PLC0415
+    from pymail import confidential, config  # noqa: PLC0415
     from pymail.settings import nearest, shown  # noqa: PLC0415
 
     changed, defaults = ctx.obj
@@ -49,7 +52,8 @@ def show_configuration(ctx: click.Context, names: tuple[str, ...] = ()) -> None:
     for name in names or config.SETTINGS:
         source = held.source(name)
         if not changed or source != "default":
-            say(f"{name} = {shown(getattr(held, name))}  # {source}")
+            value = confidential.hidden(name, getattr(held, name))
+            say(f"{name} = {shown(value)}  # {source}")
 
 
 @configuration.command("set")
@@ -66,8 +70,12 @@ def set_configuration(key: str, words: tuple[str, ...]) -> None:
     facts = config.machine(spool)
     overlay.set_value(facts["config"], facts, key, overlay.value(key, list(words)))
     source = config.here(spool).source(key)
+    file = source.partition(", line ")[0]
     if overlay.NAME not in source:
         errors.complain("pymail", f"warning: {source} counts before what was set now")
+    elif paths.is_system(spool) and not os.stat(file).st_mode & stat.S_IROTH:
+        why = f"users cannot read {file}, and ignore it: keep passwords in another file"
+        errors.complain("pymail", f"warning: {why}, see pymail.toml(5)")
 
 
 @configuration.command("unset")
