@@ -402,6 +402,43 @@ def test_a_static_table_that_cannot_be_one_of_ours_is_told_without_its_secret() 
 
 
 @pytest.mark.parametrize(
+    "table",
+    ["static:me:SECRET", "inline:{[isp.example]=me:SECRET}", "me:SECRET", "SECRET", "/SECRET"],
+)
+def test_a_password_in_master_cf_is_neither_told_nor_written(box: Box, table: str) -> None:
+    (box.home / "main.cf").write_text("default_transport = isp:[isp.example]:587\n")
+    (box.home / "master.cf").write_text(
+        f"isp unix - - n - - smtp\n -o smtp_sasl_password_maps={table}\n"
+        " -o smtp_sasl_auth_enable=yes\n"
+    )
+    done = box.run("pymail", "import", "--write", "postfix", str(box.home / "main.cf"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    written = (box.config_file.parent / "conf.d/50-postfix.toml").read_text()
+    for said in (done.stdout.decode(), written):
+        lost = "not carried over: master.cf: isp: smtp_sasl"
+        assert f"{lost}_password_maps: one value holds for all of smtp" in said
+        assert f"{lost}_auth_enable = yes: one value holds for all of smtp" in said
+        assert "SECRET" not in said
+
+
+@pytest.mark.parametrize(
+    ("table", "shown"),
+    [
+        ("me:SECRET", ""),
+        ("unionmap:{static:me:SECRET}", ""),
+        ("texthash:/x, static:me:SECRET", ""),
+        ("static:me:SECRET #SECRET", ""),
+        ("proxy:mysql:/etc/isp.cf", " = proxy:mysql:/etc/isp.cf"),
+    ],
+)
+def test_of_a_table_of_logins_only_files_are_told(table: str, shown: str) -> None:
+    lost = postfix.read(f"smtp_sasl_password_maps = {table}\n", NOWHERE).lost
+    assert lost
+    assert all(line.startswith(f"line 1: smtp_sasl_password_maps{shown}: ") for line in lost)
+    assert "SECRET" not in "".join(lost)
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         ("$x", "stands for itself"),

@@ -14,6 +14,9 @@ from pymail.settings import Table, checked, elements
 
 _TEXT = ("hash", "texthash", "lmdb", "cdb", "dbm", "btree", "sdbm")
 _PATTERNS = ("regexp:", "pcre:")
+_FILES = (*_TEXT, "regexp", "pcre", "ldap", "mysql", "pgsql", "sqlite")
+"""Kinds of tables that are named by a file: no password stands in such a name."""
+
 _LOGINS = "smtp_sasl_password_maps"
 _DEFAULTS = {
     "myhostname": "$myhostname",
@@ -76,10 +79,8 @@ class _Reader:
         return name in ("myhostname", "mydomain", "myorigin")
 
     def _lose(self, name: str, words: str) -> None:
-        value = " ".join(self._given[name].value.split())
-        secret = "password" in name and (":" not in value or re.search(r"(static|inline):", value))
-        shown = "" if secret or not value else f" = {value}"
-        self.result.lost.append(f"{self._places.get(name, 'line 0')}: {name}{shown}: {words}")
+        given = _shown(name, self._given[name].value)
+        self.result.lost.append(f"{self._places.get(name, 'line 0')}: {given}: {words}")
 
     def _options(self, service: str) -> dict[str, str]:
         """Return the settings of a service alone; the name in the log is always ours."""
@@ -96,9 +97,8 @@ class _Reader:
         if transport in (program, "relay") or program not in ("smtp", "lmtp"):
             return value
         for name, setting in self._options(transport).items():
-            words = (
-                f"master.cf: {transport}: {name} = {setting}: one value holds for all of {program}"
-            )
+            given = _shown(name, setting)
+            words = f"master.cf: {transport}: {given}: one value holds for all of {program}"
             if words not in self.result.lost:
                 self.result.lost.append(words)
         return f"{program}{colon}{hop}"
@@ -119,7 +119,7 @@ class _Reader:
             value = raw if setting.raw else self._expansion.text(_plain(raw)).strip()
             self._set(name, value)
             if not setting.raw and _plain(raw) != raw:
-                comment = raw[len(_plain(raw)) :].strip()
+                comment = "#..." if name == _LOGINS else raw[len(_plain(raw)) :].strip()
                 self._lose(name, f'"{comment}" is left out: a comment has a line of its own')
         except ValueError as error:
             self._lose(name, str(error))
@@ -199,7 +199,8 @@ class _Reader:
         if kind == "static":
             return self._static(name, path[1:-1].strip() if path.startswith("{") else path)
         if kind not in _TEXT:
-            self._lose(name, f"{word}: a table is a text file, or regexp: or pcre:")
+            which = "" if name == _LOGINS else f"{word}: "
+            self._lose(name, f"{which}a table is a text file, or regexp: or pcre:")
             return {}
         text = self._file(path)
         if text is None:
@@ -283,6 +284,13 @@ class _Reader:
                 "home_mailbox is not set: Postfix wrote to /var/mail/USER, pymail writes to"
                 " ~/Maildir/"
             )
+
+
+def _shown(name: str, value: str) -> str:
+    """Return a setting as people are told it: without a value that may be a password."""
+    files = (re.fullmatch(rf"(proxy:)?({'|'.join(_FILES)}):\S+", word) for word in elements(value))
+    secret = "password" in name and not all(files)
+    return name if secret or not value else f"{name} = {' '.join(value.split())}"
 
 
 def _plain(value: str) -> str:
