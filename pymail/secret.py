@@ -246,8 +246,15 @@ def _in_netrc(home: str, host: str, user: str) -> str:
         entry = netrc.netrc(path).authenticators(host)
     except FileNotFoundError:
         return ""
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {printable(str(error))}") from None
+    except netrc.NetrcParseError as error:  # its words are those of the file
+        raise ConfigError(
+            f"cannot read {path}, near line {error.lineno}: a password with blanks, quotes or"
+            ' backslashes needs "quotes", and a backslash before those that are in it'
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read {path}: it is not UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if not entry or entry[0] != user or not entry[2]:
         return ""
     _refuse_open(path)
@@ -267,7 +274,7 @@ def _names(hop: NextHop) -> Iterator[Key]:
 def _credential(host: str) -> str:
     """Return the password that systemd has handed over (LoadCredential=, systemd.exec(5))."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    for name in (f"pymail-{host}", "pymail-password"):
+    for name in (f"pymail-{host}", "pymail-password") if folder else ():
         try:
             with open(f"{folder}/{name}", encoding="utf-8", errors="surrogateescape") as file:
                 return file.read(LIMIT).partition("\n")[0]

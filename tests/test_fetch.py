@@ -20,6 +20,9 @@ from mailstores import PASSWORD, USER, Store, dovecot, mailutils
 from relays import free_port
 from tokens import GOOD, introspection
 
+from pymail import secret
+from pymail.account import accounts
+
 WAYS = ["imap", "imaps", "imap+starttls", "pop3", "pop3s", "pop3+starttls"]
 LETTERS = [
     b"From: a@x.org\nSubject: one\n\ntext\n",
@@ -440,6 +443,36 @@ def test_a_password_that_others_may_read_is_refused(box: Box, store: Store, acco
     done = box.run("pymail", "fetch")
     assert done.returncode == 78
     assert b"others may read it: chmod 600" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"password abcd efgh ijkl mnop", b"near line 2: a password with blanks"),
+        (b'efgh password "abcd"', b"near line 2: a password with blanks"),
+        (b'password "abcd efgh', b"localhost"),
+    ],
+)
+def test_of_a_netrc_with_a_mistake_the_line_is_told_and_no_password(
+    box: Box, line: bytes, words: bytes
+):
+    box.config(f"[fetch.isp]\nserver = 'localhost'\nport = {free_port()}\nuser = 'me'\n")
+    (box.home / ".netrc").write_bytes(b"machine localhost login me\n " + line + b"\n")
+    (box.home / ".netrc").chmod(0o600)
+    done = box.run("pymail", "fetch")
+    assert words in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert b"abcd" not in done.stderr
+    assert b"efgh" not in done.stderr
+
+
+def test_where_systemd_hands_over_nothing_no_password_is_looked_for_in_the_root_directory(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    (account,) = accounts({"isp": {"server": "localhost", "user": "me"}}, "config.toml").values()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(secret, "open", lambda path, **_: pytest.fail(path), raising=False)
+    assert secret.of_account(account, "").source == "[fetch.isp]: no password found"
 
 
 def test_what_keeps_several_accounts_from_being_fetched_is_said_once(box: Box):
