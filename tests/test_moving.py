@@ -966,6 +966,26 @@ def test_esmtp_moves_with_its_identities() -> None:
     assert esmtp.read("", NOWHERE).lost == ["there is no identity with a hostname"]
 
 
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("2001:db8::1", "2001:db8::1", ""),
+        ("[2001:db8::1]", "2001:db8::1", ""),
+        ("[2001:db8::1]:2525", "2001:db8::1", ":2525"),
+        ("::1", "::1", ""),
+        ("[h.example]:2525", "h.example", ":2525"),
+        ("h.example:2525", "h.example", ":2525"),
+        ("h.example:", "h.example", ""),
+    ],
+)
+def test_the_address_of_a_relay_may_be_one_of_ipv6(text: str, host: str, port: str) -> None:
+    for found, usual in (
+        (esmtp.read(f"hostname={text}\n", NOWHERE), ":587"),
+        (ssmtp.read(f"mailhub={text}\n", NOWHERE), ""),
+    ):
+        assert found.settings["relayhost"] == [f"[{host}]{port or usual}"]
+
+
 def test_what_cannot_be_taken_over_is_told_in_one_line(box: Box) -> None:
     (box.home / "other").write_text("some words\n")
     for args, status, words in (

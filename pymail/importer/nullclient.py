@@ -117,8 +117,18 @@ def forward(result: Imported, first: Relay) -> None:
 
 
 def endpoint(text: str, port: int) -> tuple[str, int]:
-    """Return host and port of "host" or "host:port"; `port` where there is none that counts."""
-    host, _, number = text.strip().partition(":")
+    """Return host and port of "host" or "host:port"; `port` where there is none that counts.
+
+    An IPv6 address may be in brackets, and has no port where it is in none.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        host, _, number = text[1:].partition("]")
+    elif text.count(":") > 1:
+        host, number = text, ""
+    else:
+        host, _, number = text.partition(":")
+    number = number.removeprefix(":")
     return host, int(number) if number.isdecimal() else port
 
 
