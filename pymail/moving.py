@@ -172,10 +172,29 @@ def _understood(program: _Kind, text: str, machine: Machine, file: str) -> Impor
     except MistakeError as error:
         line = f", line {error.line}" if error.line else ""
         raise DataError(f"{where}{line}: {printable(str(error))}") from None
+    _leave_out_what_is_no_text(found)
     if not (found.settings or found.accounts or found.logins or found.aliases):
         why = "; ".join(("nothing in it can be carried over", *found.lost))
         raise DataError(f"{where}: {printable(why)}")
     return found
+
+
+def _leave_out_what_is_no_text(found: Imported) -> None:
+    """Leave out, and tell, what our files cannot have, which are in UTF-8."""
+    tables = {"": found.settings}
+    tables |= {f"[fetch.{name}]: ": account for name, account in found.accounts.items()}
+    for where, table in tables.items():
+        for name in [name for name, value in table.items() if not _is_utf8(value)]:
+            del table[name]
+            found.lost.append(f"{where}{name}: it is not in UTF-8: set it by hand")
+
+
+def _is_utf8(value: object) -> bool:
+    try:
+        tomli_w.dumps({"value": value}).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first(files: tuple[str, ...]) -> str:

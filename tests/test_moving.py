@@ -966,6 +966,55 @@ def test_esmtp_moves_with_its_identities() -> None:
     assert esmtp.read("", NOWHERE).lost == ["there is no identity with a hostname"]
 
 
+GETMAIL = """\
+[retriever]
+type = SimpleIMAPSSLRetriever
+server = h.example
+username = me
+password = секрет
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "name"),
+    [
+        ("fetchmail", "poll h.example user me password секрет\n", "[fetch.h.example]: password"),
+        ("fetchmail", "poll h.example user me folder спам, INBOX\n", "[fetch.h.example]: folders"),
+        ("getmail", GETMAIL, "[fetch.h.example]: password"),
+        ("postfix", "smtp_generic_maps = inline:{@x=почта@y}\n", "smtp_generic_maps"),
+        ("esmtp", "hostname = h.example\nmda = /bin/почта\n", "mailbox_command"),
+        ("ssmtp", "mailhub = h.example\nTLS_CA_Dir = /почта\n", "smtp_tls_CApath"),
+    ],
+)
+def test_what_is_not_in_utf_8_is_left_out_and_told(
+    box: Box, kind: str, text: str, name: str
+) -> None:
+    file = box.home / "old"
+    file.write_bytes(text.encode("koi8-r"))
+    told = f"not carried over: {name}: it is not in UTF-8: set it by hand"
+    printed = box.run("pymail", "import", kind, str(file))
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    assert f"# {told}" in printed.stdout.decode().splitlines()
+    done = box.run("pymail", "import", "--write", kind, str(file))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert told in done.stdout.decode().splitlines()
+    written = (box.config_file.parent / f"conf.d/50-{kind}.toml").read_text()
+    assert name.rpartition(" ")[2] not in tomllib.loads(written)
+    assert "?" not in written
+
+
+@pytest.mark.parametrize("kind", ["ssmtp", "esmtp"])
+def test_a_password_of_a_relay_may_have_any_bytes(box: Box, kind: str) -> None:
+    text = {
+        "ssmtp": "mailhub=h.example\nAuthUser=me\nAuthPass=секрет\n",
+        "esmtp": "hostname = h.example:25\nusername = me\npassword = секрет\n",
+    }
+    (box.home / "old").write_bytes(text[kind].encode("koi8-r"))
+    assert box.run("pymail", "import", "--write", kind, str(box.home / "old")).returncode == 0
+    written = (box.config_file.parent / "saslpass").read_bytes()
+    assert written == "[h.example] me:секрет\n".encode("koi8-r")
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
