@@ -20,9 +20,9 @@ from pymail.fetched import Fetched, place
 from pymail.filter import through
 from pymail.identity import Identity
 from pymail.nexthop import NextHop
-from pymail.source import MOST_TEXT, RefusedError, Remote, Source, Text
+from pymail.source import AGAIN, MOST_TEXT, RefusedError, Remote, Source, Text
 from pymail.source.imap import Imap
-from pymail.source.pop3 import AGAIN, Pop3
+from pymail.source.pop3 import Pop3
 from pymail.source.response import PART
 from pymail.source.talk import LIMIT, EndlessError, Talk
 from pymail.spool import Spool
@@ -30,6 +30,7 @@ from pymail.transport.connect import reach
 from pymail.transport.tunnel import Tunnel
 from pymail.transport.wire import LostError
 
+_SOURCES: dict[str, Callable[[Talk], Source]] = {"imap": Imap, "pop3": Pop3}
 _MARK = 32
 GROUP, GROUP_SIZE = 100, 1 << 23
 """Messages, and bytes of them, that are retrieved before they are recorded together."""
@@ -120,7 +121,7 @@ class Fetch:
         present: set[str] = set()
         whole = True
         try:
-            for box in self._account.folders if isinstance(source, Imap) else source.boxes():
+            for box in source.boxes(self._account.folders):
                 try:
                     present |= self._box(source, box, record, there)
                 except RefusedError as error:
@@ -187,8 +188,7 @@ class Fetch:
         except RefusedError as error:
             self._fail(str(error))
             return
-        # UIDs of IMAP are never given again.
-        if after.verb == "delete" and isinstance(source, Pop3):
+        if after.verb == "delete" and source.reuses_keys:
             self._deleted += [each.key for each in remotes]
 
     def _group(
@@ -215,7 +215,9 @@ class Fetch:
                 elif remote.size and not text.size:
                     text.close()
                     self._leave(remote, f"the server gives nothing of its {remote.size} bytes")
-                elif self._is_known(remote, text, record) or self._hand(remote, text, there):
+                elif (source.reuses_keys and self._is_known(remote, text, record)) or self._hand(
+                    remote, text, there
+                ):
                     taken.append(remote)
                     if not there.certain:
                         record.add({remote.key: self._marks.get(remote.key, "")})
@@ -229,9 +231,7 @@ class Fetch:
         return taken
 
     def _is_known(self, remote: Remote, text: Text, record: Fetched) -> bool:
-        """Say whether a message of POP3 is one that came before under the same UIDL."""
-        if self._account.protocol != "pop3":
-            return False
+        """Say whether a message is one that came before under the same key."""
         hashed = hashlib.sha256()
         for piece in text.pieces():
             hashed.update(piece)
@@ -284,18 +284,17 @@ class Fetch:
     def _warn(self, remote: Remote, words: str) -> None:
         self.summary.warnings.append(f"message {remote.key}: {words}")
 
-    def _connected(self) -> Imap | Pop3:
+    def _connected(self) -> Source:
         """Return the server, greeted, secured and logged in at."""
         account = self._account
         hop = NextHop(account.server, account.port, mx=False)
         home = "" if self._spool.system else self._user.home
         login = secret.reveal(secret.of_account(account, home), hop)
         talk = Talk(reach(account.server, account.port, LIMIT))
-        make = Imap if account.protocol == "imap" else Pop3
         try:
             if account.wrapped:
                 talk.secure(self._tunnel())
-            source = make(talk)
+            source = _SOURCES[account.protocol](talk)
             if account.tls_security_level != "none" and not account.wrapped:
                 source.secure(self._tunnel())
             source.log_in(login, account.sasl_mechanism_filter)

@@ -9,8 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pymail.account import After
+from pymail.transport import Login
+from pymail.transport.wire import Tunnel
 
-__all__ = ["MOST_TEXT", "After", "RefusedError", "Remote", "Source", "Text"]
+__all__ = ["AGAIN", "MOST_TEXT", "After", "RefusedError", "Remote", "Source", "Text"]
+
+AGAIN = "\N{SECTION SIGN}"
+"""Stands in the keys of messages whose key another has, before their number; in no other key."""
 
 MOST_TEXT = 1 << 30
 """Bytes of the largest message there can be."""
@@ -64,10 +69,23 @@ class Text:
 
 
 class Source(Protocol):
-    """A server that we are logged in at."""
+    """A server that has greeted us.
 
-    def boxes(self) -> Sequence[str]:
-        """Return what there is to look in."""
+    reuses_keys  whether it may give the key of one message to another
+    """
+
+    reuses_keys: bool
+
+    def secure(self, tunnel: Tunnel) -> None:
+        """Go over to TLS.  LostError where that is not offered."""
+        ...
+
+    def log_in(self, login: Login, only: Sequence[str]) -> None:
+        """Say who we are, the strongest way that there is, or by one of the mechanisms `only`."""
+        ...
+
+    def boxes(self, wanted: Sequence[str]) -> Sequence[str]:
+        """Return what there is to look in where these folders are wanted."""
         ...
 
     def look(self, box: str) -> list[Remote]:

@@ -21,6 +21,8 @@ _MOST_ABLE = 10_000
 class Imap:
     """An IMAP server that greets us over `talk`."""
 
+    reuses_keys = False
+
     def __init__(self, talk: Talk) -> None:
         self._exchange = Exchange(talk)
         self._able: frozenset[str] = frozenset()
@@ -53,9 +55,9 @@ class Imap:
             self._log_in(login, only, secrets)
         self._ask_capabilities()
 
-    def boxes(self) -> Sequence[str]:
-        """Return the folder that everybody has."""
-        return ("INBOX",)
+    def boxes(self, wanted: Sequence[str]) -> Sequence[str]:
+        """Return these folders."""
+        return wanted
 
     def look(self, box: str) -> list[Remote]:
         """Turn to a folder and return what is in it."""

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from hashlib import md5
 
 from pymail.sasl import Secrets
-from pymail.source import MOST_TEXT, After, Remote, Text
+from pymail.source import AGAIN, MOST_TEXT, After, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.talk import MOST_EARLY, MOST_LINE, MOST_LISTING, Talk, carried, collected, words
 from pymail.transport import Login
 from pymail.transport.wire import LostError, Tunnel
-
-AGAIN = "\N{SECTION SIGN}"
-"""Stands in the keys of messages whose UIDL another has, before their number; in no UIDL."""
 
 AHEAD = 100
 """Commands that wait for their answers; when half of them have come, more are sent."""
@@ -26,6 +23,8 @@ _SIZE = re.compile(rb"\d{1,12}")
 
 class Pop3:
     """A POP3 server that greets us over `talk`."""
+
+    reuses_keys = True
 
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
@@ -52,8 +51,9 @@ class Pop3:
         if "PIPELINING" not in self._able:  # some tell more to those they know
             self._able = self._capabilities() or self._able
 
-    def boxes(self) -> Sequence[str]:
+    def boxes(self, wanted: Sequence[str]) -> Sequence[str]:
         """Return the one that there is."""
+        del wanted
         return ("",)
 
     def look(self, box: str) -> list[Remote]:
