@@ -77,7 +77,6 @@ class Fetch:
         self._spool = spool
         self._user = user
         self._progress = progress
-        self._deleted: list[str] = []
         self._marks: dict[str, str] = {}
         self._awaited = ""
         self._culprits: set[str] = set()
@@ -128,19 +127,23 @@ class Fetch:
                     self._fail(str(error))
                     whole = False
             # Before they are deleted: the next message may get the UIDL of one that is.
-            record.retire(self._deleted)
-            self._deleted = []
-            source.quit()
+            record.retire(source.settle())
+            self._quit(source)
             if whole:
                 record.keep(present)
         except BaseException:
             source.close()
             raise
 
+    def _quit(self, source: Source) -> None:
+        try:
+            source.quit()
+        except RefusedError as error:
+            self._fail(str(error))
+
     def _goes_on(self, lost: LostError) -> bool:
         """Say whether to go on without the message over which a connection was lost."""
         key, self._awaited = self._awaited, ""
-        self._deleted = []
         if not key or len(self._culprits) == MOST_CULPRITS:
             return False
         self._culprits.add(key)
@@ -187,9 +190,6 @@ class Fetch:
             source.finish(remotes, after)
         except RefusedError as error:
             self._fail(str(error))
-            return
-        if after.verb == "delete" and source.reuses_keys:
-            self._deleted += [each.key for each in remotes]
 
     def _group(
         self,

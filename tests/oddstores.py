@@ -13,6 +13,7 @@ class Pop:
     """A POP3 server with `mail`: lists of [UIDL, message].
 
     `size` is what it says of each, where that is a lie; `sent` the bytes of messages it has sent.
+    `refusals` are its answers to commands that it does not do.
     """
 
     size = 0
@@ -20,6 +21,7 @@ class Pop:
 
     def __init__(self, *mail: tuple[str, bytes]) -> None:
         self.mail = list(mail)
+        self.refusals: dict[str, str] = {}
 
     def __call__(self, lines: Iterator[str], say: Say) -> None:
         """Talk."""
@@ -27,7 +29,9 @@ class Pop:
         deleted: set[int] = set()
         for line in lines:
             verb, _, rest = line.partition(" ")
-            if verb == "LIST":
+            if line in self.refusals:
+                say(self.refusals[line])
+            elif verb == "LIST":
                 sizes = (
                     f"{n} {self.size or len(text)}\r\n" for n, (_, text) in enumerate(self.mail, 1)
                 )

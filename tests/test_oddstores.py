@@ -68,6 +68,61 @@ def test_a_server_that_deletes_nothing_gives_nothing_twice(box: Box) -> None:
     assert subjects(box) == ["one", "two"]
 
 
+def test_what_a_server_does_not_delete_is_told_and_neither_fetched_again_nor_lost(
+    box: Box,
+) -> None:
+    server = Pop(*((name, letter(name)) for name in ("one", "two", "three")))
+    server.refusals = {"DELE 2": "-ERR cannot be deleted\x1b[2J", "DELE 1": "-ERR another one"}
+    told = "pymail: cannot fetch all of isp: cannot remove messages: "
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        assert fetch(box, 75) == f"isp: 3 fetched, 59 bytes\n{told}-ERR another one\n"
+        assert [name for name, _ in server.mail] == ["one", "two"]
+        sent, server.refusals = server.sent, {"DELE 1": "-ERR cannot be deleted\x1b[2J"}
+        said = fetch(box, 75)
+        assert said == f"isp: 0 fetched, 0 bytes\n{told}-ERR cannot be deleted?[2J\n"
+        assert server.sent == sent
+        server.refusals = {}
+        assert fetch(box) == "isp: 0 fetched, 0 bytes\n"
+        assert (server.mail, server.sent) == ([], sent)
+        server.mail = [("two", letter("with the name of another"))]
+        assert "1 fetched" in fetch(box)
+    assert subjects(box) == ["one", "three", "two", "with the name of another"]
+
+
+def test_a_server_that_refuses_to_part_gives_nothing_twice(box: Box) -> None:
+    server = Pop(("1", letter("one")), ("2", letter("two")))
+    server.refusals = {"QUIT": "-ERR [SYS/TEMP] some deleted messages not removed"}
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        for fetched in (2, 0):
+            said = fetch(box, 75)
+            assert f"{fetched} fetched" in said
+            assert "cannot remove messages: -ERR [SYS/TEMP] some deleted messages" in said
+        server.refusals = {}
+        assert "0 fetched" in fetch(box)
+        assert server.mail == []
+        server.mail = [("1", letter("three"))]
+        server.refusals = {"QUIT": "-ERR"}
+        configure(box, "pop3", port, MAILDIR)
+        assert "1 fetched" in fetch(box)  # there was nothing to delete
+    assert subjects(box) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize(
+    "words", ["message 1 already deleted", "Message is deleted.", "[SYS/PERM] No such message"]
+)
+def test_a_message_that_is_gone_already_need_not_be_deleted(box: Box, words: str) -> None:
+    server = Pop(("1", letter("one")))
+    server.refusals = {"DELE 1": f"-ERR {words}"}
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        assert "1 fetched" in fetch(box)
+        server.mail = [("1", letter("new"))]
+        assert "1 fetched" in fetch(box)
+    assert subjects(box) == ["new", "one"]
+
+
 def test_two_messages_with_one_uidl_are_two_and_copies_are_one(box: Box) -> None:
     server = Pop(("x", letter("one")), ("x", letter("other")), ("x", letter("one")))
     with serving(server) as port:

@@ -107,10 +107,14 @@ class Source(Protocol):
         """Do to messages what is to be done when they are safe here.  RefusedError."""
         ...
 
+    def settle(self) -> Sequence[str]:
+        """Do what finish() has left for the end; return the keys of what quit() deletes."""
+        ...
+
     def close(self) -> None:
         """Break off."""
         ...
 
     def quit(self) -> None:
-        """Part in peace: what was deleted is gone then."""
+        """Part in peace: what was deleted is gone then.  RefusedError where something stays."""
         ...

@@ -109,6 +109,10 @@ class Imap:
             self._flag(uids, "\\Deleted")
             self._expunge(uids)
 
+    def settle(self) -> Sequence[str]:
+        """Leave nothing for the end: finish() has done it."""
+        return ()
+
     def close(self) -> None:
         """Break off."""
         self._exchange.close()

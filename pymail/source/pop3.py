@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import md5
 
 from pymail.sasl import Secrets
-from pymail.source import AGAIN, MOST_TEXT, After, Remote, Text
+from pymail.source import AGAIN, MOST_TEXT, After, RefusedError, Remote, Text
 from pymail.source.login import choose, guarded, prove, refused
 from pymail.source.talk import MOST_EARLY, MOST_LINE, MOST_LISTING, Talk, carried, collected, words
 from pymail.transport import Login
@@ -19,6 +19,7 @@ MOST_MESSAGES = 1 << 20
 """Messages in a mailbox; what is known of so many takes 400 MB."""
 
 _SIZE = re.compile(rb"\d{1,12}")
+_GONE = re.compile(rb"-ERR.*\b(?:already|is|been) deleted|-ERR.*\bno such message", re.IGNORECASE)
 
 
 class Pop3:
@@ -30,7 +31,8 @@ class Pop3:
         self._talk = talk
         self._said = b""
         self._asked: set[int] = set()
-        self._doomed: list[int] = []
+        self._doomed: list[Remote] = []
+        self._refusals: list[bytes] = []
         greeting = self._answer("greeting")
         stamp = re.search(rb"<[\x21-\x3b\x3d\x3f-\x7e]+@[\x21-\x3b\x3d\x3f-\x7e]+>", greeting)
         self._stamp = stamp[0] if stamp else b""
@@ -105,30 +107,39 @@ class Pop3:
                 yield each, words(reply)
 
     def finish(self, remotes: Sequence[Remote], after: After) -> None:
-        """Remember what is to be deleted: quit() does it."""
+        """Remember what is to be deleted: settle() and quit() do it."""
         if after.verb == "delete":
-            self._doomed += [each.number for each in remotes]
+            self._doomed += remotes
+
+    def settle(self) -> Sequence[str]:
+        """Mark what is to be deleted; return the keys of what the server has marked, or not got."""
+        marked: list[str] = []
+        ahead = AHEAD if "PIPELINING" in self._able else 1
+        for start in range(0, len(self._doomed), ahead):
+            group = self._doomed[start : start + ahead]
+            self._talk.say(b"".join(b"DELE %d\r\n" % each.number for each in group), "DELE")
+            for each in group:
+                reply = self._talk.line("the answer to DELE")
+                if reply.startswith(b"+OK") or _GONE.match(reply):
+                    marked.append(each.key)
+                else:
+                    self._refusals.append(reply)
+        return marked
 
     def close(self) -> None:
         """Break off."""
         self._talk.close()
 
     def quit(self) -> None:
-        """Delete and part; without this the server deletes nothing."""
+        """Part; without this the server deletes nothing."""
         try:
-            self._delete()
-            self._ask("QUIT")
+            reply = self._ask("QUIT")
         finally:
             self._talk.close()
-
-    def _delete(self) -> None:
-        ahead = AHEAD if "PIPELINING" in self._able else 1
-        for start in range(0, len(self._doomed), ahead):
-            group = self._doomed[start : start + ahead]
-            self._talk.say(b"".join(b"DELE %d\r\n" % number for number in group), "DELE")
-            for _ in group:
-                # A message that is gone already is no fault.
-                self._talk.line("the answer to DELE")
+        if self._doomed and not reply.startswith(b"+OK"):  # RFC 1939, 6: not all are gone
+            self._refusals.append(reply)
+        if self._refusals:
+            raise RefusedError(f"cannot remove messages: {words(self._refusals[0])}")
 
     def _log_in(self, login: Login, only: Sequence[str], secrets: Secrets) -> None:
         host = self._talk.host
