@@ -73,13 +73,13 @@ def _as_oneself(
     show = _Meter(account.name) if sys.stderr.isatty() else None
     work = Fetch(account, config, spool, user, show or (lambda _: None))
     try:
-        summary = work.run(dry=dry)
-        yield from _told(account, summary, dry=dry, said=said)
+        lines, trouble = _outcome(account, work, dry=dry, said=said)
     finally:
         if show:
             show.end()
-    if summary.trouble:
-        raise TempError(summary.trouble)
+    yield from lines
+    if trouble:
+        raise trouble
 
 
 def said_today(account: Account, spool: Spool, words: str) -> bool:
@@ -109,12 +109,9 @@ def _as_user(
     owner = user
 
     def work() -> list[str]:
-        try:
-            summary = Fetch(account, config, spool, owner).run(dry=dry)
-        except MailError as error:
-            return [type(error).__name__, str(error)]
-        lines = _told(account, summary, dry=dry, said=said)
-        return ["TempError" if summary.trouble else "", summary.trouble, *lines]
+        fetch = Fetch(account, config, spool, owner)
+        lines, trouble = _outcome(account, fetch, dry=dry, said=said)
+        return [type(trouble).__name__ if trouble else "", str(trouble or ""), *lines]
 
     try:
         kind, words, *lines = child.ask(owner, work, PATIENCE)
@@ -125,9 +122,25 @@ def _as_user(
         raise _KINDS.get(kind, TempError)(words)
 
 
-def _told(account: Account, summary: Summary, *, dry: bool, said: bool) -> Iterator[str]:
-    for warning in summary.warnings:
-        yield f"{account.name}: {warning}"
+def _outcome(
+    account: Account, work: Fetch, *, dry: bool, said: bool
+) -> tuple[list[str], MailError | None]:
+    """Fetch; return what a person wants to read, and what went wrong.
+
+    What is told of messages that are here does not come a second time, so it counts always.
+    """
+    trouble: MailError | None = None
+    lines: list[str] = []
+    try:
+        summary = work.run(dry=dry)
+        lines.extend(_counted(account, summary, dry=dry, said=said))
+        trouble = TempError(summary.trouble) if summary.trouble else None
+    except MailError as error:
+        trouble = error
+    return [*(f"{account.name}: {warning}" for warning in work.summary.warnings), *lines], trouble
+
+
+def _counted(account: Account, summary: Summary, *, dry: bool, said: bool) -> Iterator[str]:
     if dry:
         yield f"{account.name}: {summary.waiting} to fetch"
     elif said:

@@ -10,20 +10,25 @@ from pathlib import Path
 import pytest
 from authority import Authority
 from harness import Box, argv
+from machine import CONFIG, Machine
 from oddstores import Imap, Pop, Say, serving
 
 MAILDIR = "maildir = '~/Maildir'"
 DELETE = "after_fetch = 'delete'"
 
 
-def configure(box: Box, protocol: str, port: int, *lines: str) -> None:
+def account(protocol: str, port: int, *lines: str) -> str:
     text = [
         "[fetch.isp]",
         f"protocol = '{protocol}'\nserver = '127.0.0.1'\nport = {port}",
         "user = 'u'\npassword = 'p'\ntls_security_level = 'none'",
         *lines,
     ]
-    box.config("".join(f"{line}\n" for line in text))
+    return "".join(f"{line}\n" for line in text)
+
+
+def configure(box: Box, protocol: str, port: int, *lines: str) -> None:
+    box.config(account(protocol, port, *lines))
     box.config_file.chmod(0o600)
 
 
@@ -438,6 +443,37 @@ def test_a_message_over_which_the_server_hangs_up_keeps_back_no_other(box: Box) 
     assert subjects(box) == ["five", "seven"]
 
 
+def broken(say: Say, _: str, line: str) -> bool:
+    """Hang up where a second folder is asked for."""
+    del say
+    if "Lists" in line:
+        raise OSError
+    return False
+
+
+FILTERED = ["folders = ['INBOX', 'Lists']", "filter = 'echo why >&2; exit 3'", MAILDIR]
+
+
+def told_of_filter_and_server(done: "subprocess.CompletedProcess[bytes]") -> None:
+    assert done.returncode == 75
+    assert done.stdout == b"isp: message INBOX:7:1: filter failed with status 3: why\n"
+    assert done.stderr.startswith(b"pymail: cannot fetch isp: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_what_is_told_of_a_message_is_told_though_the_server_hangs_up_behind_it(box: Box) -> None:
+    with serving(Imap({"INBOX": {1: letter("one")}}, broken)) as port:
+        configure(box, "imap", port, *FILTERED)
+        told_of_filter_and_server(box.run("pymail", "fetch"))
+
+
+def test_it_is_told_where_root_has_it_fetched_too(machine: Machine) -> None:
+    with serving(Imap({"INBOX": {1: letter("one")}}, broken)) as port:
+        machine.config(account("imap", port, *FILTERED, "to = 'alice'"))
+        CONFIG.chmod(0o600)
+        told_of_filter_and_server(machine.run("root", "pymail", "fetch"))
+
+
 @pytest.mark.parametrize("size", [2000, 3_000_000])
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
 def test_a_message_that_is_larger_than_its_server_says_stays_there(
@@ -466,7 +502,8 @@ def test_a_server_all_of_whose_messages_are_larger_than_it_says_is_left(box: Box
     server.size = 10
     with serving(server) as port:
         configure(box, "pop3", port, MAILDIR, "size_limit = 1000")
-        said = fetch(box, 75)
+        *left, said = fetch(box, 75).splitlines()
+    assert left == 10 * ["isp: left on the server: a message of more than 1000 bytes (size_limit)"]
     assert said.startswith("pymail: cannot fetch isp: host 127.0.0.1")
     assert "a message has no end" in said
     assert server.sent <= 11 * len(large)
