@@ -162,8 +162,10 @@ def of_tables(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
     if spool.system and os.geteuid() != 0:
         return
     for name, setting in config.SETTINGS.items():
-        idle = name == secret.SETTING and not settings.smtp_sasl_auth_enable
-        if setting.kind != "map" or idle:
+        if setting.kind != "map":
+            continue
+        yield from _misplaced(settings, name)
+        if name == secret.SETTING and not settings.smtp_sasl_auth_enable:
             continue
         try:
             table = Map(getattr(settings, name), settings.source(name))
@@ -173,6 +175,15 @@ def of_tables(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
             continue
         for mistake in table.mistakes:
             yield Fault(mistake, "correct it; the line is passed over")
+
+
+def _misplaced(settings: Config, name: str) -> Iterator[Fault]:
+    """Find settings that are rows of a table, since they stand below its head."""
+    for key, _ in getattr(settings, name).rows:
+        if key in config.SETTINGS:
+            place = f"the table {name} ({settings.source(name)})"
+            words = f"{key} stands in {place}, not in the settings"
+            yield Fault(words, "move it above the first line in brackets")
 
 
 def of_aliases(settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:

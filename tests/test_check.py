@@ -366,6 +366,17 @@ def test_a_configuration_with_passwords_that_others_can_read_is_told(
     assert findings(sound)[0] == 0
 
 
+@pytest.mark.parametrize("name", ["smtp_generic_maps", "smtp_sasl_password_maps"])
+def test_a_setting_that_stands_in_a_table_is_told(sound: Machine, name: str) -> None:
+    table = f"[{name}]\n'@laptop' = 'me'\n"
+    sound.config(f"relayhost = '[a]:587'\n{table}home_mailbox = '.maildir/'\n")
+    told = f"home_mailbox stands in the table {name} ({CONFIG}, line 2), not in the settings"
+    remedy = "move it above the first line in brackets"
+    assert f"warning: {told}: {remedy}\n" in findings(sound)[1]
+    sound.config(f"home_mailbox = '.maildir/'\n{table}")
+    assert "stands in the table" not in findings(sound)[1]
+
+
 def test_a_login_of_the_environment_is_in_no_file_that_others_read(box: Box) -> None:
     box.config("relayhost = '[a]:587'\n")
     maps = {"PYMAIL_SMTP_SASL_PASSWORD_MAPS": '{ "[a]:587" = "me:secret" }'}
