@@ -4,7 +4,6 @@ What a command does is imported when it runs.  Nothing that comes from outside r
 terminal with control characters in it.
 """
 
-import io
 import json
 import os
 import sys
@@ -33,9 +32,6 @@ def main() -> int:
 
 
 def _main() -> int:
-    if not isinstance(sys.stdout, io.TextIOWrapper):  # it was closed when we were started
-        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False))
-    sys.stdout.reconfigure(errors="replace")  # a locale may not have every character
     arguments = _arguments()
     if not arguments:  # click 8.1 and 8.2 do not agree about it
         context = click.Context(face, info_name="pymail", **face.context_settings)
