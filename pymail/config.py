@@ -153,7 +153,8 @@ class Config(SmtpSettings):
         "text",
         "$outside",
         "what happens to mail for other domains",
-        shown="smtp where relayhost is set, else error: with a sentence that says what to set",
+        shown="smtp where relayhost or sender_dependent_relayhost_maps is set, else error: with a"
+        " sentence that says what to set",
         **_TRANSPORT,
     )
     unknown_local_recipient_reject_code: int = row(

@@ -263,6 +263,13 @@ def test_every_setting_stands_in_the_manual_of_the_configuration(name: str) -> N
     assert re.search(rf"^\.It (?:Va|Ic|Sy|Cm|Li) {name}\b", source, re.MULTILINE)
 
 
+def test_it_says_which_settings_keep_their_dollar_signs() -> None:
+    source = (MAN / "pymail.toml.5").read_text()
+    kept = source.partition("for a dollar sign.\n")[2].partition("must not be doubled.\n")[0]
+    raw = {name for name, setting in SETTINGS.items() if setting.raw}
+    assert set(re.findall(r"^\.Va (\w+)", kept, re.MULTILINE)) == raw
+
+
 def test_everything_of_an_account_stands_there_too() -> None:
     source = (MAN / "pymail.toml.5").read_text().partition(".Sh ACCOUNTS")[2]
     assert re.findall(r"^\.It Ic ([a-z_]+) Pq", source, re.MULTILINE) == list(ACCOUNT)
