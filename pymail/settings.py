@@ -178,7 +178,8 @@ def _file(word: str) -> str:
     found = re.fullmatch(r"(?:(\w+):)?(/[^\s]+)", word)
     if not found or found[1] not in {None, *_TEXT_FILES, *_PATTERN_FILES} or not word.isprintable():
         kinds = ", ".join((*_TEXT_FILES, *_PATTERN_FILES))
-        message = f'"{word}" is not the path of a file, alone or behind one of {kinds} and ":"'
+        shown = word if re.match(r"(\w+:)?/", word) else "..."  # it may be a login
+        message = f'"{shown}" is not the path of a file, alone or behind one of {kinds} and ":"'
         raise ValueError(message)
     return word if found[1] in _PATTERN_FILES else found[2]
 

@@ -270,10 +270,19 @@ def test_passwords_are_not_shown(box: Box) -> None:
     assert '"me:..."' in line
 
 
-def test_a_password_without_quotes_is_not_in_the_error(box: Box) -> None:
-    box.config("[fetch.isp]\npassword = secret\n")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[fetch.isp]\npassword = secret\n", 'line 2: a text stands in quotes: password = "..."'),
+        ("smtp_sasl_password_maps = 'me:secret'\n", '"..." is not the path of a file'),
+    ],
+)
+def test_a_password_that_stands_there_as_it_must_not_is_in_no_error(
+    box: Box, text: str, words: str
+) -> None:
+    box.config(text)
     told = refused(box.run("pymail", "config"), 78)
-    assert "line 2: a text stands in quotes: password = " in told
+    assert words in told
     assert "secret" not in told
 
 
