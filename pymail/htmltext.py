@@ -25,16 +25,18 @@ _BLOCKS = frozenset(
     )
 )
 _SPACED = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "pre", "blockquote"))
-_SILENT = frozenset(("head", "script", "style", "title", "template", "noscript", "object", "svg"))
 _BLANK = re.compile(r"[ \t\n\r\f\xa0]+")
 _TAG = re.compile(r"<(!--|[!?]|/?[A-Za-z][^\s<>/]*)[^<>]*(?:>|(?=<)|$)", re.ASCII)
 _WHOLE = re.compile(r"""<[^<>"']*(?:(?:"[^"<>]*"|'[^'<>]*')[^<>"']*)*>""")
 _QUOTES = re.compile("[\"']")
+_SILENT = ("script", "style", "title", "template", "noscript", "object", "svg")
 _HIDDEN = {
     "!--": re.compile("-->"),
-    "script": re.compile("</script[^<>]*>", re.IGNORECASE),
-    "style": re.compile("</style[^<>]*>", re.IGNORECASE),
+    **{name: re.compile(f"</{name}[^<>]*>", re.IGNORECASE) for name in _SILENT},
 }
+"""What ends that which a person never sees.  Where it does not end, it is seen: better too much of
+a letter than nothing."""
+
 _GAP = re.compile(r"\n{3,}")
 
 
@@ -79,7 +81,7 @@ def _sound(html: str) -> Iterator[str]:
         yield html[at : found.start()].replace("<", "&lt;")
         at = found.end()
         name = found[1].lower()
-        if name == "!--" or name in _HIDDEN:
+        if name in _HIDDEN and not (name == "svg" and found[0].endswith("/>")):
             end = None if name in hopeless else _HIDDEN[name].search(html, found.start() + 4)
             if end is None:
                 hopeless.add(name)
@@ -97,7 +99,6 @@ class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.out: list[str] = []
-        self._silent: list[str] = []
         self._links: list[tuple[str, int]] = []
         self._counters: list[int] = []
         self._quote = 0
@@ -107,10 +108,6 @@ class _Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin an element."""
-        if tag in _SILENT:
-            self._silent.append(tag)
-        if self._silent:
-            return
         if tag in _BLOCKS:
             self._block(tag)
         if tag in {"img", "a"}:
@@ -135,10 +132,6 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """End an element."""
-        if self._silent:
-            if tag == self._silent[-1]:
-                self._silent.pop()
-            return
         match tag:
             case "a" if self._links:
                 self._link(*self._links.pop())
@@ -153,8 +146,6 @@ class _Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Take words."""
-        if self._silent:
-            return
         if self._pre:
             for number, row in enumerate(data.split("\n")):
                 if number:

@@ -265,7 +265,29 @@ def test_html_becomes_what_a_person_would_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<", "<!--", "<!", "</", "<a ", '<a href="', "&#", "<?", "<script>", "<a>", "<div>"]
+    ("html", "text"),
+    [
+        ("<html><head><title>Счёт</title><body><p>К оплате 100 рублей</p></body></html>", ""),
+        ("<head><meta charset=utf-8><title>Счёт</title>\n<p>К оплате 100 рублей", ""),
+        ("<head><style>p {}</style><noscript><p>no</noscript><p>К оплате 100 рублей", ""),
+        ("<head><title>Счёт<body><p>К оплате 100 рублей</p></body>", "Счёт\n\n"),
+        ("<head><style>p {}<body><p>К оплате 100 рублей</p></body>", "p {}\n\n"),
+        ("<template><p>К оплате 100 рублей", ""),
+        ("<svg><title>no</svg><p>К оплате 100 рублей</p>", ""),
+        ("<svg/><p>К оплате 100 рублей</p><svg></svg>", ""),
+        ("<object><svg></object><p>К оплате 100 рублей</p>", ""),
+    ],
+)
+def test_a_tag_that_is_not_closed_hides_no_letter(html: str, text: str) -> None:
+    assert htmltext.text(html) == f"{text}К оплате 100 рублей"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("<", "<!--", "<!", "</", "<a ", '<a href="', "&#", "<?", "<script>", "<a>", "<div>"),
+        *("<title>", "<svg></title>", "<svg/>", "</svg"),
+    ],
 )
 def test_hostile_html_is_read_in_a_moment(piece: str) -> None:
     htmltext.text(piece * 100_000)
@@ -273,7 +295,7 @@ def test_hostile_html_is_read_in_a_moment(piece: str) -> None:
 
 TAGS = st.sampled_from(
     ["<", ">", "!--", "-->", "script", "/", "a", '"', "'", "=", " p", "&", ";", "#9", "\n", "<li>",
-     "<pre>", "<td>", "</ul>", "x", "<a href=x>", "</a>", "<ul>", "</pre>", "<head>", "</head>"]
+     "<pre>", "<td>", "</ul>", "x", "<a href=x>", "</a>", "<ul>", "</pre>", "<title>", "</title>"]
 )  # fmt: skip
 
 
