@@ -86,7 +86,7 @@ class Sending:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._read()
-            return self._queue()
+            qid, data = self._queue()
         except session.Abandoned as abandoned:
             if abandoned.keep:
                 self._keep()
@@ -94,6 +94,14 @@ class Sending:
         except MailError as error:
             kept = self._keep()
             raise type(error)(f"{error}; the letter is in {kept}" if kept else error) from None
+        except UnheardError:  # of what -d shows, which was not to be sent
+            raise
+        except BaseException:  # an interrupt, or a bug: the letter must not go with the program
+            self._keep()
+            raise
+        if qid:
+            self._sent(qid, data)
+        return errors.EX_OK
 
     def _recipients(self) -> None:
         value = self.user.value
@@ -194,11 +202,11 @@ class Sending:
             elif key not in given:
                 draft.set(name, value)
 
-    def _queue(self) -> int:
-        """Put the message into the spool; return the exit status."""
+    def _queue(self) -> tuple[str, bytes]:
+        """Put the message into the spool; return it behind its queue id, "" where none is sent."""
         draft, options = self.draft, self.options
         if options.not_empty and not draft.body and not draft.attachments:
-            return errors.EX_OK
+            return "", b""
         named = draft.recipients()
         if not named:
             raise UsageError("no recipients")
@@ -206,18 +214,20 @@ class Sending:
         envelope = self._envelope(named, data)
         if options.debug:
             self._show(envelope, data)
-            return errors.EX_OK
+            return "", b""
         if 0 < self.limit < len(data):
             raise compose.too_big("message", self.limit)
         # An interrupt from here on must not say "not sent" of what was sent.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        qid = inlet.queue(self.spool, envelope, data)
-        self._record(named[0], data)
-        if options.verbose:
+        return inlet.queue(self.spool, envelope, data), data
+
+    def _sent(self, qid: str, data: bytes) -> None:
+        """Keep a copy of what was sent, and say its queue id (-v)."""
+        self._record(self.draft.recipients()[0], data)
+        if self.options.verbose:
             # The message is safe, whether anybody hears it or not.
             with contextlib.suppress(OutputError, UnheardError):
                 errors.write(f"{qid}: queued\n".encode())
-        return errors.EX_OK
 
     def _data(self) -> bytes:
         return compose.message(self.draft, self.user.local, f"=_{secrets.token_hex(12)}")

@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import termios
 import time
 from pathlib import Path
@@ -452,6 +453,20 @@ def test_a_letter_is_kept_where_nobody_hears_its_escapes(box: Box) -> None:
     told = f"mail: cannot write output: nobody reads it; the letter is in {box.home}/dead.letter\n"
     assert (done.returncode, done.stderr.decode(), box.queue()) == (74, told, [])
     assert b"\n\none\n" in (box.home / "dead.letter").read_bytes()
+
+
+def test_a_letter_is_kept_whatever_stops_it(box: Box) -> None:
+    code = (
+        "import sys; sys.argv = ['mail', '-n', *sys.argv[1:], 'a']; from pymail import inlet; "
+        "from pymail.cli.mail import main; inlet.queue = lambda *_: 1 / 0; main()"
+    )
+    run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    done = box.run(*run, stdin=b"one\n")
+    assert (done.returncode, b"ZeroDivisionError" in done.stderr) == (1, True)
+    assert b"\n\none\n" in (box.home / "dead.letter").read_bytes()
+    shown = shlex.join([*run, "-d"])
+    box.run("sh", "-c", f"sleep 0.3; echo two | {shown} | true")
+    assert b"two" not in (box.home / "dead.letter").read_bytes(), "it was not to be sent"
 
 
 # --- attachments -----------------------------------------------------------------------------
@@ -1164,8 +1179,6 @@ def test_mail_starts_without_what_it_does_not_need(box: Box) -> None:
         "import sys; sys.argv = ['mail', 'a']; from pymail.cli.mail import main; main(); "
         "print(*sys.modules)"
     )
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         input=b"x\n",
