@@ -169,7 +169,8 @@ def _path(writing: Writing, argument: str) -> str:
 
 
 def _variable(writing: Writing, name: str) -> None:
-    value = writing.mailrc.value(name, writing.env)
+    value = writing.mailrc.variables.get(name)
+    value = value or charset.argument(writing.env.get(name, ""), writing.screen.local)
     if not value:
         raise MailError(f"no variable {name}")
     text = value.replace("\\n", "\n").replace("\\t", "\t")

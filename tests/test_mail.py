@@ -932,6 +932,16 @@ def test_escapes_bring_in_text(box: Box, person) -> None:
     )
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "ru_RU.KOI8-R"])
+def test_a_variable_is_inserted_in_whatever_character_set_it_is(box: Box, locale: str) -> None:
+    script = "FOO=$(printf '\\317') exec \"$@\""
+    run = ["sh", "-c", script, "sh", *argv("mail", "-n", "-~", "-S", "BAR=да", "a")]
+    done = box.run(*run, stdin=b"text\n~i FOO\n~i BAR\n", env={"LC_ALL": locale})
+    assert (done.returncode, done.stderr) == (0, b"")
+    foo = "о" if locale.endswith("KOI8-R") else "Ï"
+    assert only(box.spool).body.decode() == f"text\n{foo}\nда\n"
+
+
 def test_escapes_run_editors_and_commands(box: Box, person) -> None:
     here = person("-s", "x", "user", VISUAL="sed -i s/one/two/", EDITOR="sed -i s/two/three/")
     here.type("one\n~v\n")
