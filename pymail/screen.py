@@ -3,13 +3,14 @@
 import os
 
 from pymail import charset, errors
-from pymail.errors import printable
+from pymail.errors import InputError, printable
 
 
 class Screen:
     """What is typed, as bytes; what is shown, in the character set of the locale.
 
-    Raise OutputError or UnheardError where it cannot be shown.
+    Raise OutputError or UnheardError where it cannot be shown, InputError where nothing can be
+    read.
     """
 
     def __init__(self, local: str) -> None:
@@ -28,7 +29,7 @@ class Screen:
     def line(self) -> bytes | None:
         """Return the next line without its end, None at the end of the input."""
         while b"\n" not in self._buffer:
-            data = b"" if self._ended else os.read(0, 1 << 16)
+            data = b"" if self._ended else _typed()
             if not data:
                 # Ctrl-D behind an unfinished line: the line counts, and nothing follows.
                 self._ended = bool(self._buffer)
@@ -47,3 +48,11 @@ class Screen:
         self.prompt(text)
         answer = (self.line() or b"").replace(b"\0", b"")  # Ctrl-Space
         return charset.decode(answer, self.local).strip()
+
+
+def _typed() -> bytes:
+    """Return what was typed, b"" at the end.  An input that is closed is an error, not the end."""
+    try:
+        return os.read(0, 1 << 16)
+    except OSError as error:
+        raise InputError(f"cannot read standard input: {error.strerror}") from None

@@ -710,9 +710,10 @@ def test_a_fifo_and_standard_input_can_be_attached(box: Box) -> None:
     assert found == [("stdin", "one"), ("fifo", "two")]
 
 
-def test_a_closed_input_is_no_empty_message(box: Box) -> None:
-    done = box.run("sh", "-c", '"$@" <&-', "sh", *argv("mail", "-n", "user"))
-    assert done.returncode == 66
+@pytest.mark.parametrize("options", [(), ("-~",), ("-I",)])
+def test_a_closed_input_is_no_empty_message(box: Box, options: tuple[str, ...]) -> None:
+    done = box.run("sh", "-c", '"$@" <&-', "sh", *argv("mail", "-n", *options, "user"))
+    assert (done.returncode, done.stderr.count(b"\n")) == (66, 1)
     assert queued(box.spool) == []
 
 

@@ -714,6 +714,14 @@ def test_an_end_that_cannot_change_the_mailbox_has_a_status_of_its_own(inbox: Bo
     assert (done.returncode, len(names(inbox))) == (75, 4)
 
 
+def test_an_input_that_cannot_be_read_is_not_the_end(inbox: Box) -> None:
+    for closed, why in (("<&-", "Bad file descriptor"), ("</proc/self/mem", "Input/output error")):
+        done = inbox.run("sh", "-c", f'"$@" {closed}', "sh", *argv("mail", "-n", "-N"))
+        said = f"mail: cannot read standard input: {why}\n"
+        assert (done.returncode, done.stderr.decode()) == (66, said)
+    assert "new/c" in names(inbox), "nothing has changed"
+
+
 def test_a_slip_of_the_hand_ends_no_session(inbox: Box, person) -> None:
     slips = [f"{verb} x\0y" for verb in ("source", "file", "cd", "!", "s 1", "w 1", "pipe 1")]
     # A backslash with nothing behind it is a word with nothing in it.
