@@ -1,12 +1,14 @@
 """What mail keeps of a letter: dead.letter when it could not be sent, a copy when it was.
 
 An mbox file: "From SENDER DATE", the message, an empty line; "From " at the beginning of a line
-gets a ">" before it.  A directory is a Maildir, or becomes one if it is empty, and the copy is a
-message that was read.  A name that ends in a slash is that of a directory, which is made.
+gets a ">" before it.  It is locked as for a delivery.  What stands before gets the line ends
+that it lacks: a "From " without an empty line before it is text of the last message.
+
+A directory is a Maildir, or becomes one if it is empty, and the copy is a message that was read.  A
+name that ends in a slash is that of a directory, which is made.
 """
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -14,6 +16,7 @@ import stat
 import time
 
 from pymail import durable
+from pymail.transport.lock import BusyError, Lock
 
 _FROM = re.compile(rb"^(>*From )", re.MULTILINE)
 
@@ -22,7 +25,7 @@ def append(path: str, data: bytes, sender: str, now: int, *, follow: bool = True
     """Add the message `data` to the mailbox `path`, which is made where there is none.
 
     It is on the disk on return, or nothing has changed.  Without `follow` a symbolic link is
-    refused.  Raise OSError.
+    refused.  Raise OSError: BlockingIOError where another program has locked it.
     """
     if path.endswith("/") and not os.path.isdir(path):
         os.mkdir(path, 0o700)
@@ -32,17 +35,46 @@ def append(path: str, data: bytes, sender: str, now: int, *, follow: bool = True
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         _add_file(path, data, now)
         return
-    # O_NONBLOCK: a FIFO without a reader is an error, not a wait without end.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), 0o600)
+    separator = f"From {sender} {time.asctime(time.localtime(now))}\n".encode()
+    letter = separator + _FROM.sub(rb">\1", data).rstrip(b"\n") + b"\n\n"
+    fd = _open(path, follow=follow)
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX)
-        separator = f"From {sender} {time.asctime(time.localtime(now))}\n".encode()
-        size = _write(fd, separator + _FROM.sub(rb">\1", data).rstrip(b"\n") + b"\n\n")
-        if size == 0:  # the file may be new, and its name not on the disk yet
-            durable.sync(os.path.dirname(os.path.realpath(path)))
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            _add(fd, path, letter)
+        else:
+            _write(fd, letter)
     finally:
         os.close(fd)
+
+
+def _open(path: str, *, follow: bool) -> int:
+    """Open a file to append to, and to read where it is one; it is made where it is missing."""
+    # O_NONBLOCK: a FIFO without a reader is an error, not a wait without end.
+    flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    flags |= os.O_RDWR if os.path.isfile(path) or not os.path.exists(path) else os.O_WRONLY
+    return os.open(path, flags | (0 if follow else os.O_NOFOLLOW), 0o600)
+
+
+def _add(fd: int, path: str, letter: bytes) -> None:
+    """Append a letter to an mbox that no other program writes to meanwhile."""
+    try:
+        with Lock(fd, os.fsencode(path)):
+            if not os.path.samestat(os.fstat(fd), os.stat(path)):
+                raise BusyError("the file was exchanged meanwhile")  # noqa: TRY301
+            size = _write(fd, _gap(fd) + letter)
+    except BusyError as busy:
+        raise BlockingIOError(errno.EAGAIN, str(busy), path) from None
+    if size == 0:  # the file may be new, and its name not on the disk yet
+        durable.sync(os.path.dirname(os.path.realpath(path)))
+
+
+def _gap(fd: int) -> bytes:
+    """Return the line ends that what is in a file lacks for a separator to follow."""
+    size = os.fstat(fd).st_size
+    end = os.pread(fd, 3, max(size - 3, 0))
+    if not end or end.endswith((b"\n\n", b"\n\r\n")):
+        return b""
+    return b"\n" if end.endswith(b"\n") else b"\n\n"
 
 
 def _write(fd: int, data: bytes) -> int:

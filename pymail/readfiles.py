@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pymail import address, attachments, charset, console, display, legible, mailverbs, mime
-from pymail.errors import DataError, OutputError, UsageError
+from pymail.errors import DataError, OutputError, TempError, UsageError
 from pymail.reading import Reading
 
 
@@ -161,6 +161,8 @@ def _writing(path: str) -> Iterator[None]:
     """Say which file cannot be written: the error of a disk that is full does not name it."""
     try:
         yield
+    except BlockingIOError as error:
+        raise TempError(f"cannot write {path}: {error.strerror}; try again later") from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
 

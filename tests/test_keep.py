@@ -4,6 +4,8 @@ import errno
 import mailbox
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from pymail import keep
 from pymail.folder import Letter, open_folder
+from pymail.transport import lock
 
 LETTER = b"Subject: x\n\nFrom me\n>From you\n\n\n"
 
@@ -25,6 +28,26 @@ def limit(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def holding(path: Path, *, dotted: bool) -> Iterator[None]:
+    """Let another process hold one of the locks of a mailbox."""
+    if dotted:
+        dotlock = Path(f"{path}.lock")
+        dotlock.write_text(f"{os.getpid()}\n")
+        yield
+        dotlock.unlink()
+        return
+    code = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, 2); print(1, flush=True)"
+    code += "; input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        yield
+        other.communicate(b"\n")
 
 
 def letters(path: Path) -> list[Letter]:
@@ -41,6 +64,31 @@ def test_an_mbox_grows_by_whole_letters_that_every_program_parts_again(tmp_path:
         assert len(box) == 3
     assert len(letters(path)) == 3
     assert path.read_bytes().endswith(b"\n\n>From me\n>>From you\n\n")
+
+
+@pytest.mark.parametrize("end", [b"no end", b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\n\n\n"])
+def test_a_letter_is_not_swallowed_by_what_stands_before(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "mbox"
+    path.write_bytes(b"From a now\nSubject: first\n\nbody" + end)
+    keep.append(str(path), LETTER, "me", 0)
+    assert [found.about.subject for found in letters(path)] == ["first", "x"]
+    assert path.read_bytes().partition(b"From me ")[0].endswith(b"\n")
+
+
+@pytest.mark.parametrize("dotted", [False, True])
+def test_an_mbox_that_another_program_has_locked_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dotted: bool
+) -> None:
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.3)
+    path = tmp_path / "mbox"
+    keep.append(str(path), LETTER, "me", 0)
+    assert os.listdir(tmp_path) == ["mbox"]
+    before = path.read_bytes()
+    with holding(path, dotted=dotted), pytest.raises(BlockingIOError, match="lock"):
+        keep.append(str(path), LETTER, "me", 0)
+    assert path.read_bytes() == before
+    keep.append(str(path), LETTER, "me", 0)
+    assert len(letters(path)) == 2
 
 
 def test_an_mbox_is_as_it_was_when_the_disk_is_full(tmp_path: Path) -> None:

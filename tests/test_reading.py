@@ -1,5 +1,6 @@
 """mail, reading: every command at a terminal, and beside mutt and Dovecot."""
 
+import fcntl
 import json
 import os
 import re
@@ -396,6 +397,26 @@ def test_what_cannot_be_saved_is_not_deleted(inbox: Box) -> None:
     out = said(inbox, "s 1 /nowhere/x", "q")
     assert "/nowhere/x: No such file or directory" in out
     assert "cur/a:2,S" in names(inbox)
+
+
+def test_what_is_locked_is_not_saved_to_and_nothing_is_deleted(inbox: Box) -> None:
+    path = inbox.home / "kept"
+    with path.open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        done = script(inbox, "s 1 kept")
+    assert (done.returncode, done.stdout) == (
+        75,
+        b"cannot write kept: the file is locked; try again later\n",
+    )
+    assert len(names(inbox)) == 4
+    assert path.read_bytes() == b""
+
+
+def test_what_is_saved_behind_half_a_letter_is_a_letter(inbox: Box) -> None:
+    (inbox.home / "kept").write_text("From a@x now\nSubject: half\n\nbody without end")
+    said(inbox, "s 1 kept", "q")
+    out = inbox.run("mail", "-n", "-H", "-f", "kept").stdout.decode()
+    assert [line.split()[-1] for line in out.splitlines()] == ["half", "first"]
 
 
 def test_a_maildir_may_be_saved_to(inbox: Box) -> None:
