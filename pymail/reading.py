@@ -271,30 +271,31 @@ class Reading:
             self.entries += [Entry(letter, set(letter.flags)) for letter in fresh]
             self.say("New mail has arrived.")
 
-    def commit(self) -> None:
-        """Change the mailbox as the person wants it.  Raise MailError."""
+    def commit(self) -> list[str]:
+        """Change the mailbox as the person wants it; return what was left alone, in words.
+
+        Raise MailError where nothing was changed.
+        """
         if self.options.read_only:
-            return
+            return []
         # An interrupt must not leave half of it undone.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._box()
-            self._change()
+            return self._change()
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _change(self) -> None:
+    def _change(self) -> list[str]:
         changes = [change for entry in self.entries if (change := entry.change())]
         if not changes:
-            return
+            return []
         try:
-            troubles = self.folder.commit(changes)
+            return self.folder.commit(changes)
         except OSError as error:
             path = self.folder.path
             text = f"cannot change {path}: {error.strerror}; x ends without"
             raise errors.TempError(text) from None
-        for trouble in troubles:
-            self.say(trouble)
 
     def _box(self) -> None:
         """Move messages to the mailbox of MBOX, as `mbox` wants it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from pymail import answering, charset, console, errors, inbox, mailverbs, readfiles, reading
 from pymail.branches import Branches
-from pymail.errors import DataError, MailError, UsageError
+from pymail.errors import DataError, MailError, TempError, UsageError
 from pymail.mailrc import Mailrc
 from pymail.reading import Reading
 
@@ -315,11 +315,12 @@ def _file(here: Reading, text: str) -> None:
     path, owner, own = _named(here, named[0])
     folder = inbox.opened(path, owner)
     folder.letters()
-    here.commit()
+    troubles = here.commit()
     here.folder.close()
     here.before = (here.folder.path, here.inbox)
     here.folder, here.inbox = folder, own
     here.begin()
+    _tell(troubles)
 
 
 def _named(here: Reading, name: str) -> tuple[str, str, bool]:
@@ -338,8 +339,15 @@ def _named(here: Reading, name: str) -> tuple[str, str, bool]:
 
 
 def _quit(here: Reading, _text: str) -> None:
-    here.commit()
+    troubles = here.commit()
     here.ended = True
+    _tell(troubles)
+
+
+def _tell(troubles: list[str]) -> None:
+    """Raise TempError where something in a mailbox was left alone."""
+    if troubles:
+        raise TempError("\n".join(troubles))
 
 
 def _exit(here: Reading, _text: str) -> None:

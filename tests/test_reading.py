@@ -354,15 +354,27 @@ def test_a_mailbox_may_be_empty_or_vanish(inbox: Box, person) -> None:
 def test_what_was_left_alone_is_told(inbox: Box, person) -> None:
     here = person()
     here.wait("? ")
-    here.type("d 1\n")
+    here.type("d 1 2\n")
     here.wait("? ")
     other = inbox.home / "other"
     other.write_text("Subject: precious\n\n")
     other.rename(inbox.home / "Maildir/cur/a:2,S")
     here.type("q\n")
     here.wait("message a is another one by now; left alone")
-    assert here.end() == 0
+    assert here.end() == 75
     assert (inbox.home / "Maildir/cur/a:2,S").read_text() == "Subject: precious\n\n"
+    assert names(inbox) == ["cur/a:2,S", "cur/c:2,", "cur/d:2,"], "the rest was done"
+
+
+@pytest.mark.parametrize(("after", "status"), [(["file %"], 75), (["file %", "f 1"], 0), ([], 75)])
+def test_what_was_left_alone_counts_in_the_status(
+    inbox: Box, after: list[str], status: int
+) -> None:
+    exchange = "! printf 'Subject: precious\\n\\n' > o; mv o Maildir/cur/a:2,S"
+    done = script(inbox, "d 1", exchange, *after)
+    assert done.stdout.count(b"message a is another one by now; left alone\n") == 1
+    assert done.returncode == status
+    assert "cur/a:2,S" in names(inbox)
 
 
 # --- files and programs --------------------------------------------------------------------------
@@ -1255,6 +1267,7 @@ def test_an_mbox_is_kept_whole_while_mail_comes(box: Box, deliverer: str) -> Non
                 box.send(message)
                 box.flush()
             else:
+                message = b"From c@x Mon Nov 23 00:00:00 2026\n" + message  # procmail adds none
                 failed.append(box.run("procmail", "-m", str(box.home / "rc"), stdin=message).stderr)
 
     needs(*({deliverer} - {"pymail"}))
