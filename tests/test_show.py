@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import tempfile
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 from harness import Box, argv
@@ -13,6 +15,8 @@ HOSTILE = (
     b"Subject: \x1b[2J=?utf-8?b?G1s1bQ==?= \xe2\x80\xae evil\n\n"
     b"one\x1b[31mred\x1b]52;c;aGk=\x07 \xc2\x9b5m \x9bm\x08\x0c\0 two\n"
 )
+
+UNKNOWN = "1970-01-01T00:00:00+00:00"
 
 
 def names(box: Box) -> list[str]:
@@ -62,6 +66,31 @@ def test_pymail_list_tells_each_message(inbox: Box) -> None:
     assert found[0]["path"] == f"{inbox.home}/Maildir/cur/a:2,S"
     assert found[0]["date"] is None
     assert names(inbox) == before
+
+
+@pytest.mark.parametrize("zone", ["UTC0", "XXX-14", "XXX12"])
+@pytest.mark.parametrize("year", ["99999", "9999", "0", "-1", "-99999", "9" * 400, "nan"])
+def test_a_time_that_no_calendar_has_is_not_known(box: Box, year: str, zone: str) -> None:
+    text = f"From a@b Fri Dec 31 23:59:59 {year}\nSubject: odd\n\n\n"
+    (box.home / "m").write_text(text + "From a@b Mon Nov 23 12:00:00 2026\nSubject: even\n\n")
+    done = box.run("pymail", "list", "--json", "-f", "m", env={"TZ": zone})
+    assert (done.returncode, done.stderr) == (0, b"")
+    odd, even = (json.loads(line)["arrived"] for line in done.stdout.splitlines())
+    # RFC 5322 4.3: a year of one or two digits is one of ours.
+    assert odd == UNKNOWN or odd.startswith({"9999": "9999-12-31", "0": "200"}.get(year, "none"))
+    assert even.startswith("2026-11-2")
+
+
+def test_a_file_of_another_calendar_is_listed() -> None:
+    # The files of a tmpfs have any time, those of ext4 end in 2446.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        box = Box(Path(place) / "box")
+        for name, at in (("late", 1 << 40), ("early", -(1 << 40))):
+            path = box.home / "Maildir/new" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.utime(path, (at, at))
+        assert [f["arrived"] for f in facts(box, "list", "--json")] == [UNKNOWN, UNKNOWN]
 
 
 def test_the_columns_of_a_listing_stand_below_one_another(inbox: Box) -> None:

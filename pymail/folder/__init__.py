@@ -13,6 +13,9 @@ from typing import Protocol
 from pymail.errors import InputError
 from pymail.summary import Summary
 
+_LAST = 253_402_300_799
+"""The end of the year 9999, and of the calendar of datetime."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -24,7 +27,7 @@ class Letter:
     new      whether no mail program has seen it: in new/, or without "O" in Status
     size     bytes
     inode    of its file, 0 where it has none of its own
-    arrived  when it came, in seconds
+    arrived  when it came, in seconds; 0 where that is not known
     """
 
     id: str
@@ -87,6 +90,11 @@ def open_folder(path: str, cache: str = "") -> Folder:
     from pymail.folder.mbox import Mbox  # noqa: PLC0415
 
     return Mbox(path, cache)
+
+
+def moment(seconds: int) -> int:
+    """Return a time, 0 for one that is in no calendar: whoever wrote it did not know it."""
+    return seconds if 0 <= seconds <= _LAST else 0
 
 
 def gone(letter: Letter) -> InputError:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from pymail import summaries, summary
 from pymail.errors import InputError
-from pymail.folder import Change, Letter, gone
+from pymail.folder import Change, Letter, gone, moment
 from pymail.summaries import Known
 
 _HEAD = 1 << 16
@@ -175,7 +175,7 @@ class Maildir:
         flags = "".join(c for c in place.partition(":2,")[2] if c in "DFPRST")
         inode, size, changed = known.mark
         new = place.startswith("new/")
-        arrived = changed // 1_000_000_000
+        arrived = moment(changed // 1_000_000_000)
         return Letter(unique, place, flags, new, size, inode, arrived, known.about)
 
     def _files(self, folders: Sequence[str]) -> Iterator[str]:

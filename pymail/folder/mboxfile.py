@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pymail import message, summary
-from pymail.folder import Change, Letter
+from pymail.folder import Change, Letter, moment
 from pymail.message import Field
 from pymail.summaries import Known
 
@@ -98,7 +98,7 @@ def _arrived(separator: bytes) -> int:
     with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
         day, month, number, clock, year = words
         parsed = email.utils.parsedate(f"{day}, {number} {month} {year} {clock}")
-        return max(int(time.mktime(parsed)), 0) if parsed else 0
+        return moment(int(time.mktime(parsed))) if parsed else 0
     return 0
 
 
