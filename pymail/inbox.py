@@ -4,6 +4,7 @@ Root looks into the mailbox of somebody else with their rights only: they can ha
 anything into it, at any time.
 """
 
+import contextlib
 import os
 import pwd
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from pymail.identity import Identity
 def candidates(user: str, own: str) -> list[str]:
     """Return where the mail of `user` may be ("" for the caller, who may have `own` in MAIL).
 
-    Raise NoUserError.
+    What MAIL names goes before the inbox of the configuration, where somebody chose it.  Debian's
+    login sets it for everybody, to where another mail server put the mail.  Raise NoUserError.
     """
     home = paths.home(os.getuid())
     if user:
@@ -26,8 +28,20 @@ def candidates(user: str, own: str) -> list[str]:
             home = pwd.getpwnam(user).pw_dir
         except KeyError:
             raise NoUserError(f"unknown user {user}") from None
-    first = "" if user else own.removeprefix("maildir:")
-    return [path for path in (first, f"{home}/{reader.home_mailbox()}") if path]
+    boxes = [f"{home}/{reader.home_mailbox()}"]
+    named = "" if user else own.removeprefix("maildir:")
+    if named and os.path.realpath(named) != os.path.realpath(boxes[0]):
+        boxes.insert(len(boxes) if _set_by_login(named) else 0, named)
+    return boxes
+
+
+def _set_by_login(path: str) -> bool:
+    """Say whether MAIL names what it does for everybody who logs in."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return False
+    return os.path.normpath(path) in {f"/var/mail/{name}", f"/var/spool/mail/{name}"}
 
 
 def has_mail(path: str, owner: str = "") -> bool:
@@ -55,6 +69,15 @@ def first_with_mail(boxes: Sequence[str], owner: str = "", *, named: bool) -> st
         except OSError as error:
             if named or not isinstance(error, FileNotFoundError):
                 raise InputError(f"cannot open {path}: {error.strerror}") from None
+    return ""
+
+
+def another(boxes: Sequence[str], found: str, owner: str = "") -> str:
+    """Return a mailbox besides `found` that has a message too, "" where none is known."""
+    for path in boxes:
+        with contextlib.suppress(OSError):
+            if path != found and has_mail(path, owner):
+                return path
     return ""
 
 

@@ -334,7 +334,7 @@ def _named(here: Reading, name: str) -> tuple[str, str, bool]:
     if name.startswith("%"):
         owner = name[1:]
         boxes = inbox.candidates(owner, here.user.path("MAIL", ""))
-        return inbox.first_with_mail(boxes, owner, named=False) or boxes[-1], owner, True
+        return inbox.first_with_mail(boxes, owner, named=False) or boxes[0], owner, True
     return here.user.mailrc.expand(name.removeprefix("maildir:")), "", False
 
 

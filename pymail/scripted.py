@@ -25,7 +25,7 @@ def mail(path: str, user: str) -> tuple[Folder, list[Letter]]:
 
     Raise NoMailError where there are none, another MailError where it cannot be read.
     """
-    boxes = [path] if path else inbox.candidates(user, os.environ.get("MAIL", ""))
+    boxes = [path] if path else _candidates(user)
     found = inbox.first_with_mail(boxes, user, named=bool(path))
     if found:
         folder = inbox.opened(found, user)
@@ -36,6 +36,15 @@ def mail(path: str, user: str) -> tuple[Folder, list[Letter]]:
         if letters:
             return folder, letters
     raise NoMailError(f"no mail in {found or boxes[0]}")
+
+
+def another(found: Folder, user: str) -> str:
+    """Return where the inbox of a user is besides `found` that has mail too, "" for nowhere."""
+    return inbox.another(_candidates(user), found.path, user)
+
+
+def _candidates(user: str) -> list[str]:
+    return inbox.candidates(user, os.environ.get("MAIL", ""))
 
 
 def facts(number: int, folder: Folder, letter: Letter) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import fcntl
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -1096,6 +1098,61 @@ def test_mail_is_where_the_environment_and_the_configuration_say(box: Box) -> No
     assert look(box, "-e") == (0, "", "")
     box.config("this is not TOML\n")
     assert look(box, "-e") == (1, "", "")
+
+
+@pytest.fixture
+def spool_mail(machine: Machine) -> Iterator[None]:
+    """Let /var/spool/mail be there, a link as on Debian."""
+    link = Path("/var/spool/mail")
+    link.symlink_to("/var/mail")
+    yield
+    link.unlink()
+
+
+@pytest.mark.usefixtures("spool_mail")
+@pytest.mark.parametrize("mail", ["/var/mail/alice", "/var/spool/mail/alice", "/var/mail//alice/"])
+def test_the_mail_of_another_server_hides_no_new_mail(machine: Machine, mail: str) -> None:
+    env = {"MAIL": mail}
+    old = Path("/var/mail/alice")
+    if mail.endswith("/"):
+        deliver(old)
+    else:
+        old.write_text(f"From x Mon\n{LETTER}\n")
+    shutil.chown(old, "alice")
+    assert b"<i@x>" in machine.run("alice", "mail", "-N", stdin=b"p\nx\n", env=env).stdout
+    machine.send("root", b"Subject: new\n\nx\n", "alice")
+    machine.flush()
+    done = machine.run("alice", "mail", "-H", env=env)
+    assert done.stdout.endswith(b" new\n")
+    assert done.stderr.decode() == f"mail: {mail} has mail too: mail -f {mail}\n"
+    done = machine.run("alice", "pymail", "list", env=env)
+    assert done.stdout.endswith(b" new\n")
+    assert done.stderr.decode() == f"pymail: {mail} has mail too: pymail list -f {mail}\n"
+    silent = (["pymail", "list", "-j"], ["mail", "-e"], ["mail", "-H", "-f", mail], ["mail", "-N"])
+    for program, *args in silent:
+        done = machine.run("alice", program, *args, env=env)
+        assert (done.returncode, done.stderr) == (0, b""), (program, args)
+
+
+def test_a_mailbox_of_the_users_choice_comes_first(box: Box) -> None:
+    for folder in ("Maildir", "own"):
+        deliver(box.home / folder, text=f"Subject: {folder}\n\n")
+    status, out, told = look(box, "-H", MAIL=f"{box.home}/own")
+    assert (status, out.split()[-1]) == (0, "own")
+    assert told == f"mail: {box.home}/Maildir/ has mail too: mail -f {box.home}/Maildir/\n"
+    status, out, told = look(box, "-H", MAIL=f"{box.home}/./Maildir")
+    assert (status, out.split()[-1], told) == (0, "Maildir", "")
+
+
+def test_a_person_is_shown_where_else_mail_is(box: Box) -> None:
+    deliver(box.home / "Maildir")
+    deliver(box.home / "my own")
+    env = {**box.env, "MAIL": f"{box.home}/my own", "TERM": "dumb"}
+    here = Terminal(argv("mail", "-n"), env, box.home)
+    here.wait(f"mail: {box.home}/Maildir/ has mail too: mail -f {box.home}/Maildir/\r\n")
+    here.wait("? ")
+    here.type("x\n")
+    assert here.end() == 0
 
 
 def test_minus_h_lists_a_maildir(box: Box) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 
 from pymail import __version__, errors, mailargs
@@ -47,6 +48,8 @@ def _look(options: Options, user: Caller) -> int:
         what = f"in {boxes[0]}" if options.file else f"for {options.user or user.name}"
         errors.complain("mail", f"no mail {what}")
         return _NONE
+    if options.headers_only or os.isatty(0):
+        _tell_of_another(inbox.another(boxes, found, owner))
     if options.headers_only:
         return _list(found, owner)
     from pymail import reading  # noqa: PLC0415
@@ -67,6 +70,11 @@ def _exists(options: Options, user: Caller) -> bool:
             if inbox.has_mail(path, options.user):
                 return True
     return False
+
+
+def _tell_of_another(path: str) -> None:
+    if path:
+        errors.complain("mail", f"{path} has mail too: mail -f {shlex.quote(path)}")
 
 
 def _list(path: str, owner: str) -> int:

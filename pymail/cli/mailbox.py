@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 
 import click
@@ -31,6 +32,10 @@ def list_mail(path: str | None, user: str | None, *, as_json: bool) -> int:
         folder, letters = scripted.mail(path or "", user or "")
     except scripted.NoMailError:
         return _NONE
+    further = "" if path or as_json else scripted.another(folder, user or "")
+    if further:
+        text = f"{further} has mail too: pymail list -f {shlex.quote(further)}"
+        errors.complain("pymail", text)
     for number, letter in enumerate(letters, 1):
         if as_json:
             sys.stdout.write(f"{json.dumps(scripted.facts(number, folder, letter))}\n")
