@@ -14,15 +14,15 @@ _PATIENCE = 30
 """Seconds that a filter may take."""
 
 
-def shell(command: str, interpreter: str, stdin: bytes | None = None) -> int:
+def shell(command: str, interpreter: str) -> int:
     """Run a command, or a shell where there is none, at the terminal; return its exit status."""
     argv = [interpreter, "-c", command] if command else [interpreter]
     with _interrupts():
-        return subprocess.run(argv, input=stdin, check=False).returncode
+        return subprocess.run(argv, check=False).returncode
 
 
-def output(command: str, interpreter: str, stdin: bytes) -> tuple[bytes, int]:
-    """Return what a command prints of `stdin`, and its exit status."""
+def output(command: str, interpreter: str, stdin: bytes | None) -> tuple[bytes, int]:
+    """Return what a command prints, and its exit status; None as `stdin` is the terminal."""
     with _interrupts():
         done = subprocess.run(
             [interpreter, "-c", command], input=stdin, stdout=subprocess.PIPE, check=False
@@ -42,7 +42,11 @@ def default_pager() -> str:
 
 
 def edited(text: bytes, editor: str) -> bytes:
-    """Return what a person makes of a text with an editor."""
+    """Return what a person makes of a text with an editor.
+
+    Raise MailError where it fails and leaves nothing new: ed ends with status 1 after any slip of
+    the hand, and what was written by then is wanted.
+    """
     with tempfile.TemporaryDirectory(prefix="mail-") as directory:
         path = os.path.join(directory, "letter.txt")
         with open(path, "xb") as file:
@@ -50,10 +54,11 @@ def edited(text: bytes, editor: str) -> bytes:
         with _interrupts():
             argv = ["/bin/sh", "-c", f'{editor} "$1"', "mail", path]
             status = subprocess.run(argv, check=False).returncode
-        if status:
-            raise MailError(f"{editor}: exit status {status}; the message is unchanged")
         with open(path, "rb") as file:
-            return file.read()
+            made = file.read()
+    if status and made in {b"", text}:
+        raise MailError(f"{editor}: exit status {status}; the message is unchanged")
+    return made
 
 
 def filtered(text: str, command: str) -> str:

@@ -5,15 +5,11 @@ of a script's mail that begins with "~!" is text.  ~. ~q ~x end the message and 
 session.py.
 """
 
-import os
-import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pymail import charset, compose, recipients
+from pymail import charset, compose, console, recipients
 from pymail.compose import Draft
 from pymail.errors import MailError, OutputError, printable
 from pymail.mailrc import Mailrc
@@ -198,13 +194,7 @@ def _print(writing: Writing, _argument: str) -> None:
 def _edit(variable: str, default: str) -> Callable[[Writing, str], None]:
     def edit(writing: Writing, _argument: str) -> None:
         editor = writing.mailrc.value(variable, writing.env) or default
-        with tempfile.TemporaryDirectory(prefix="mail-") as directory:
-            path = os.path.join(directory, "letter.txt")
-            with open(path, "xb") as file:
-                file.write(writing.text)
-            _run(["/bin/sh", "-c", f'{editor} "$1"', "mail", path])
-            with open(path, "rb") as file:
-                writing.text[:] = _ended(file.read())
+        writing.text[:] = _ended(console.edited(bytes(writing.text), editor))
         writing.screen.say("(continue)")
 
     return edit
@@ -221,7 +211,7 @@ def _pipe(writing: Writing, command: str) -> None:
 
 
 def _command(writing: Writing, command: str) -> None:
-    _run([_shell(writing), "-c", command] if command else [_shell(writing)])
+    console.shell(command, _shell(writing))
     writing.screen.say("!")
 
 
@@ -242,25 +232,10 @@ def _shell(writing: Writing) -> str:
 
 
 def _output(writing: Writing, command: str, stdin: bytes | None = None) -> bytes:
-    done = _run([_shell(writing), "-c", command], stdin, stdout=subprocess.PIPE)
-    if done.returncode:
-        raise MailError(f"{command}: exit status {done.returncode}; the text is unchanged")
-    return done.stdout
-
-
-def _run(
-    argv: list[str], stdin: bytes | None = None, *, stdout: int | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command at the terminal, to which an interrupt belongs meanwhile."""
-    before = signal.signal(signal.SIGINT, _nothing)
-    try:
-        return subprocess.run(argv, input=stdin, stdout=stdout, check=False)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _nothing(_signal: int, _frame: object) -> None:
-    """Leave an interrupt to the command.  SIG_IGN would be inherited by it, this is not."""
+    printed, status = console.output(command, _shell(writing), stdin)
+    if status:
+        raise MailError(f"{command}: exit status {status}; the text is unchanged")
+    return printed
 
 
 _ACTIONS: dict[str, Callable[[Writing, str], None]] = {

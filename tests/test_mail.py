@@ -977,6 +977,20 @@ def test_escapes_run_editors_and_commands(box: Box, person) -> None:
     assert (box.home / "copy").read_text() == "THREE\n"
 
 
+def test_an_editor_that_fails_leaves_the_text_but_what_it_has_written_counts(
+    box: Box, person
+) -> None:
+    slip = 'slip() { echo more >> "$1"; return 1; }; slip'  # as ed
+    here = person("-s", "x", "user", VISUAL="sh -c ': > \"$0\"; exit 3'", EDITOR=slip)
+    here.type("one\n~v\n")
+    here.wait("exit status 3; the message is unchanged")
+    here.type("~e\n")
+    here.wait("(continue)")
+    here.type(".\n")
+    assert here.end() == 0
+    assert only(box.spool).body == b"one\nmore\n"
+
+
 def test_an_interrupt_belongs_to_the_command_that_runs(box: Box, person) -> None:
     here = person("-s", "x", "user", SHELL="/bin/sh")
     here.type("one\n~! echo ready; sleep 30\n")

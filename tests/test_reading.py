@@ -537,6 +537,8 @@ def test_messages_may_be_edited(inbox: Box, session) -> None:
     assert "body ONE" in out
     assert "false: exit status 1; the message is unchanged" in out
     assert (inbox.home / "Maildir/cur/a:2,S").read_text().endswith("body one\n")
+    slip = 'slip() { sed -i s/two/TWO/ "$1"; return 1; }; slip'  # as ed
+    assert "body TWO" in session("e 2", "p 2", "x", EDITOR=slip)
     session("e 1", "flag 1", "q", EDITOR=editor)
     bodies = {kept.body: kept.path.name for kept in letters(inbox.home / "Maildir")}
     assert bodies[b"body ONE\n"].endswith(":2,FS")
