@@ -70,9 +70,7 @@ class Entry:
         """The sign of the message in a listing."""
         if self.deleted or self.boxed:
             return "D" if self.deleted else "M"
-        if "S" not in self.flags:
-            return "N" if self.letter.new else "O"
-        return next((sign for sign in "FR" if sign in self.flags), " ")
+        return summary.sign(self.flags, new=self.letter.new)
 
     def change(self) -> Change | None:
         """Return what is to be done to the mailbox, None where that is nothing."""

@@ -67,18 +67,10 @@ def facts(number: int, folder: Folder, letter: Letter) -> dict[str, Any]:
     }
 
 
-def state(letter: Letter) -> str:
-    """Return the sign of a message in a listing: N new, O old, F flagged, R replied, " " read."""
-    if letter.new:
-        return "N"
-    if "S" not in letter.flags:
-        return "O"
-    return next((sign for sign in "FR" if sign in letter.flags), " ")
-
-
 def row(number: int, letter: Letter, width: int) -> str:
     """Return the line of a message in a listing."""
-    return summary.line(number, state(letter), letter.about, letter.size, width)
+    state = summary.sign(letter.flags, new=letter.new)
+    return summary.line(number, state, letter.about, letter.size, width)
 
 
 def chosen(letters: Sequence[Letter], which: str) -> tuple[int, Letter]:

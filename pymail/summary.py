@@ -2,6 +2,7 @@
 
 import datetime as dt
 import email.utils
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pymail import columns, legible, message
@@ -54,6 +55,13 @@ def line(number: int, state: str, about: Summary, size: int, width: int) -> str:
     who = columns.left(legible.line(about.sender), 18)
     text = f"{state} {number:3} {who} {_day(about.date):16} {size:7}"
     return columns.cut(f"{text} {legible.line(about.subject)}", width).rstrip()
+
+
+def sign(flags: Collection[str], *, new: bool) -> str:
+    """Return the sign of a message in a listing: N new, O old, F flagged, R replied, " " read."""
+    if "S" not in flags:
+        return "N" if new else "O"
+    return next((each for each in "FR" if each in flags), " ")
 
 
 def first(fields: list[Field]) -> dict[bytes, bytes]:

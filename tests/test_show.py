@@ -93,6 +93,16 @@ def test_a_file_of_another_calendar_is_listed() -> None:
         assert [f["arrived"] for f in facts(box, "list", "--json")] == [UNKNOWN, UNKNOWN]
 
 
+def test_list_and_mail_have_the_same_signs(inbox: Box) -> None:
+    for at, name in enumerate(("cur/f:2,FS", "cur/r:2,RS", "new/s:2,S")):
+        path = inbox.home / "Maildir" / name
+        path.touch()
+        os.utime(path, (at + 4, at + 4))
+    signs = [row[:1] for row in inbox.run("pymail", "list").stdout.decode().splitlines()]
+    rows = inbox.run("mail", "-n", stdin=b"x\n").stdout.decode().splitlines()[1:]
+    assert [row[1:2] for row in rows] == signs == [*" ONNFR "]
+
+
 def test_the_columns_of_a_listing_stand_below_one_another(inbox: Box) -> None:
     """East Asian letters and emoji are two columns wide, combining marks none."""
     senders = {
