@@ -73,7 +73,8 @@ _TIGHT_HEADER = re.compile(r"([!-9;-~]+):(.*)", re.DOTALL)
 class Options:
     """What the command line asks for, as strings that are not yet interpreted.
 
-    commands  lines for the interpreter of ~/.mailrc, from -S and `-E 'set ...'`
+    settings  arguments of `set`, from -S
+    commands  lines for the interpreter of ~/.mailrc, from `-E 'set ...'`
     headers   (name, value) from -a
     """
 
