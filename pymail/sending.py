@@ -187,7 +187,7 @@ class Sending:
             self.draft.body += data
 
     def _template(self, data: bytes) -> None:
-        """Take a message with a header (-t); what the command line says goes before it."""
+        """Take a message with a header (-t); where the command line says the same, that counts."""
         fields, start = message.split(data.replace(b"\r\n", b"\n"))
         draft = self.draft
         draft.body += data.replace(b"\r\n", b"\n")[start:]

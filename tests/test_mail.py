@@ -427,8 +427,18 @@ def test_a_template_brings_its_header_and_loses_its_bcc(box: Box) -> None:
     assert message.body == "текст\n".encode()
 
 
-def test_the_command_line_goes_before_the_template(box: Box) -> None:
-    message = mail(box, "-t", "-s", "mine", stdin=b"To: a\nSubject: theirs\nReply-To: r\n\nx\n")
+def test_a_failure_of_the_null_sender_is_reported_to_postmaster(box: Box) -> None:
+    mail(box, "-r", "<>", "-s", "lost", "no-such-user")
+    box.flush()
+    (report,) = box.maildir()
+    assert b"\nSubject: Postmaster Copy: " in report
+    assert b"\nSubject: lost\n" in report
+
+
+def test_the_command_line_counts_more_than_the_template_and_recipients_add_up(box: Box) -> None:
+    template = b"To: a\nCc: c\nSubject: theirs\nReply-To: r\n\nx\n"
+    message = mail(box, "-t", "-s", "mine", "-c", "d", "b", stdin=template)
+    assert sorted(message.envelope.recipients) == ["a", "b", "c", "d"]
     assert message.mime["subject"] == "mine"
     assert message.mime["reply-to"] == "r"
 
