@@ -1,8 +1,9 @@
 """A whole machine for tests of system mode, made of private mounts over the real one.
 
 The test process moves into its own mount, host name and network namespaces. What it covers with
-memory (/etc as a copy, /usr and /dev as overlays; /home, /opt, /root, /run, /var/mail, /var/spool
-and /var/log empty) it may change at will: the host does not see it, and it ends with the process.
+memory (/etc as a copy, /usr and /dev as overlays; /dev/shm, /home, /opt, /root, /run, /var/mail,
+/var/spool and /var/log empty) it may change at will: the host does not see it, and it ends with the
+process.
 The network is a loopback of its own, so no test reaches anything else.
 """
 
@@ -92,9 +93,7 @@ def _furnish() -> None:
         upper, work = f"{scratch}{place}.upper", f"{scratch}{place}.work"
         os.mkdir(upper)
         os.mkdir(work)
-        inner = [
-            sub for sub in ("/dev/pts", "/dev/shm") if place == "/dev" and os.path.ismount(sub)
-        ]
+        inner = ["/dev/pts"] if place == "/dev" and os.path.ismount("/dev/pts") else []
         held = {sub: os.open(sub, os.O_PATH) for sub in inner}
         _mount("overlay", place, "overlay", 0, f"lowerdir={place},upperdir={upper},workdir={work}")
         for sub, handle in held.items():
@@ -102,6 +101,8 @@ def _furnish() -> None:
             os.close(handle)
     for place in ("/home", "/opt", "/run", "/var/spool", "/var/log"):
         _cover(Path(place), "0755")
+    # libfaketime leaves two files here for each program that ends as ours do, without destructors.
+    _cover(Path("/dev/shm"), "1777")
     _cover(Path("/var/mail"), "2775")
     shutil.chown("/var/mail", "root", "mail")
     _cover(Path("/root"), "0755")
