@@ -62,7 +62,7 @@ def test_a_file_that_ends_in_the_middle_of_a_line_is_put_right(tmp_path):
     box = tmp_path / "box"
     box.write_bytes(b"garbage")
     run(box)
-    assert box.read_bytes() == b"garbage\n" + LETTER
+    assert box.read_bytes() == b"garbage\n\n" + LETTER
 
 
 def test_separators_in_the_text_are_quoted_so_that_it_can_be_taken_back(tmp_path):
@@ -366,7 +366,7 @@ def test_a_file_that_is_exchanged_meanwhile_is_not_written(monkeypatch, tmp_path
         assert run(box).status == "deferred"
     assert (tmp_path / "old").read_bytes() == b""
     assert run(box).status == "sent"
-    assert box.read_bytes() == b"new\n" + LETTER
+    assert box.read_bytes() == b"new\n\n" + LETTER
 
 
 @pytest.mark.parametrize("before", [b"", b"From a  x\n\nold\n\n"])
@@ -421,7 +421,7 @@ def test_an_end_that_is_not_ours_is_not_cut_off(tmp_path):
         box.write_bytes(b"From a  x\n\nold\n\n" + end)
         assert run(box, doubtful=True).status == "sent"
         ours = LETTER.startswith(end)
-        rest = b"" if ours else end if end.endswith(b"\n") else end + b"\n"
+        rest = b"" if ours else end if end.endswith(b"\n") else end + b"\n\n"
         assert box.read_bytes() == b"From a  x\n\nold\n\n" + rest + LETTER
 
 

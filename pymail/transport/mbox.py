@@ -163,9 +163,9 @@ def _write(fd: int, delivery: Delivery) -> None:
     elif length <= _AT_ONCE:
         pieces = (b"".join(pieces),)
     try:
-        # A file that others broke off in the middle of a line: begin on a new one.
+        # A file that others broke off in mid-line: a separator has an empty line before it.
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            pieces = chain((b"\n",), pieces)
+            pieces = chain((b"\n\n",), pieces)
         for piece in pieces:
             _all(fd, piece)
         os.fsync(fd)
