@@ -9,7 +9,7 @@ import os
 import time
 from binascii import crc32
 
-from pymail.entry import Attempt, Head, attempts, read_at
+from pymail.entry import Attempt, Head, attempts, read_at, start
 from pymail.errors import DataError
 from pymail.message import HEADER_LIMIT
 from pymail.queuefile import ATTEMPTED, FIXED, NEVER, OPEN
@@ -38,10 +38,7 @@ class Active:
         status = os.fstat(fd)
         self.due = int(status.st_mtime)
         self._end = status.st_size
-        data = read_at(fd, min(_FIRST_READ, self._end), 0)
-        need = Head.length(data)
-        if need > len(data):
-            data += read_at(fd, need - len(data), len(data))
+        data = start(fd, min(_FIRST_READ, self._end))
         self.head = Head(data)
         if self._end < self.head.tail:
             raise DataError("damaged queue file")

@@ -161,20 +161,27 @@ def read_at(fd: int, size: int, offset: int) -> bytes:
     return data
 
 
+def start(fd: int, at_once: int = 4096) -> bytes:
+    """Return what stands before the message, and perhaps some of it, `at_once` bytes or more.
+
+    Raise DataError where the file is none of the queue.
+    """
+    data = read_at(fd, at_once, 0)
+    need = Head.length(data)
+    if need > len(data):
+        data += read_at(fd, need - len(data), len(data))
+    return data
+
+
 def read(path: str, qid: str, directory: int | None = None) -> Entry:
     """Return the entry in the queue file `path`, which may be relative to a directory."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(path, flags, dir_fd=directory)
     try:
-        data = read_at(fd, 4096, 0)
-        need = Head.length(data)
-        if need > len(data):
-            data += read_at(fd, need - len(data), len(data))
-        head = Head(data)
+        head = Head(start(fd))
         status = os.fstat(fd)
         # The end of it, where the latest reasons are.
-        start = max(head.tail, status.st_size - MOST_SHOWN)
-        tail = read_at(fd, MOST_SHOWN, start)
+        tail = read_at(fd, MOST_SHOWN, max(head.tail, status.st_size - MOST_SHOWN))
         return Entry(qid, int(status.st_mtime), head, attempts(tail))
     finally:
         os.close(fd)

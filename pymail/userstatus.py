@@ -2,7 +2,7 @@
 
 import os
 
-from pymail.entry import Head, pack, read_at
+from pymail.entry import Head, pack, read_at, start
 from pymail.errors import DataError
 from pymail.queuefile import uid_of
 from pymail.spool import Spool
@@ -51,13 +51,10 @@ def _told(spool: Spool, entries: list[tuple[str, int]]) -> bytes:
 def _packed(spool: Spool, qid: str, due: int) -> bytes:
     fd = os.open(f"{spool.queue}/{qid}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        start = read_at(fd, 4096, 0)
-        need = Head.length(start)
-        if need > len(start):
-            start += read_at(fd, need - len(start), len(start))
-        head = Head(start)
+        data = start(fd)
+        head = Head(data)
         tail = read_at(fd, 1 << 16, head.tail)
-        return pack(start[: head.body], due, qid, tail)
+        return pack(data[: head.body], due, qid, tail)
     finally:
         os.close(fd)
 
