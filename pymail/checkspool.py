@@ -1,6 +1,7 @@
 """What is wrong with the spool and the disk below it, and with the runs that move its mail."""
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ FEW_INODES = 1000
 _DAY = 86400
 _SEARCHED_BY_ALL = 0o555
 _SENDMAIL = "/usr/sbin/sendmail"
+_MOUNTS = "/proc/self/mountinfo"
+_escapes = re.compile(rb"\\([0-3][0-7]{2})").sub
 
 
 def of_spool(_settings: Config, spool: Spool, _now: int) -> Iterator[Fault]:
@@ -100,14 +103,15 @@ def promises(place: str, kind: str, options: str) -> Iterator[Fault]:
 
 def _file_system(place: str) -> tuple[str, str]:
     """Return type and options of the file system that a directory is on."""
-    real = os.path.realpath(place)
-    best, found = "", ("", "")
-    for line in peek.text("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        point = before.split(" ")[4].encode().decode("unicode_escape")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
+    real = os.path.realpath(os.fsencode(place))
+    best, found = b"", ("", "")
+    for line in filter(None, peek.data(_MOUNTS).split(b"\n")):
+        before, _, after = line.partition(b" - ")
+        # proc(5): only blanks, line ends and backslashes are escaped, each as one byte.
+        point = _escapes(lambda byte: bytes([int(byte[1], 8)]), before.split(b" ")[4])
+        inside = real == point or real.startswith(point.rstrip(b"/") + b"/")
         if inside and len(point) >= len(best):
-            kind, _, options = [*after.split(" "), "", ""][:3]
+            kind, _, options = [*os.fsdecode(after).split(" "), "", ""][:3]
             best, found = point, (kind, options)
     return found
 

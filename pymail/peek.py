@@ -28,3 +28,12 @@ def text(file: str) -> str:
             return handle.read(LIMIT)
     except OSError:
         return ""
+
+
+def data(file: str) -> bytes:
+    """Return the start of a file as it is, nothing where it cannot be read."""
+    try:
+        with open(file, "rb") as handle:
+            return handle.read(LIMIT)
+    except OSError:
+        return b""

@@ -527,14 +527,29 @@ def test_without_cron_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_what_a_file_system_does_not_keep_is_told(
-    monkeypatch: pytest.MonkeyPatch, mountinfo: str, told: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mountinfo: str, told: list[str]
 ) -> None:
-    monkeypatch.setattr(checkspool.peek, "text", lambda _: mountinfo)
+    (tmp_path / "mountinfo").write_text(mountinfo)
+    monkeypatch.setattr(checkspool, "_MOUNTS", str(tmp_path / "mountinfo"))
     kind, options = checkspool._file_system("/var/spool/pymail")
     found = list(checkspool.promises("/var/spool/pymail", kind, options))
     assert len(found) == len(told)
     for finding, words in zip(found, told, strict=True):
         assert words in finding.text
+
+
+@pytest.mark.parametrize("name", ["почта", "a b\\303\n", "Ö\r", b"\xd0\xcf"])
+def test_a_mount_may_have_any_name(machine: Machine, name: str | bytes) -> None:
+    place = os.path.join(b"/opt", os.fsencode(name))
+    os.mkdir(place)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=True)
+    try:
+        kind, options = checkspool._file_system(os.fsdecode(place) + "/spool")
+    finally:
+        subprocess.run(["umount", place], check=True)
+        os.rmdir(place)
+    assert kind == "tmpfs"
+    assert "size=64k" in options.split(",")  # this one, not that of /opt
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
