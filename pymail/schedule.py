@@ -1,40 +1,38 @@
 """What starts flush again and again: a line of cron's, or a timer of systemd's."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from pymail import paths, peek, units
+from pymail import crontab, paths, peek, units
 from pymail.users import user_of
 
 _TIMERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system")
-_TABLES = ("/etc/crontab", "/var/spool/cron/crontabs/root", "/var/spool/cron/root")
-_starts = re.compile(r"^[^#\n]*(?:^|[\s/\"'=])flush(?![\w.-]).*$", re.MULTILINE).findall
+_TABLES = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root")
 
 
 def serves_system() -> bool:
     """Say whether something starts root's flush."""
-    return any(_starts(text) for text in _for_all())
+    return any(user == "root" and _starts(command) for user, command in _for_all())
 
 
 def by_systemd() -> bool:
     """Say whether it is systemd that runs here, and that starts root's flush."""
     running = os.path.isdir("/run/systemd/system")
-    return running and any(_starts(text) for folder in _TIMERS for text in _timed(folder))
+    return running and any(_starts(line) for folder in _TIMERS for line in _timed(folder))
 
 
 def serves_user() -> bool:
     """Say whether something starts the flush of the user who asks."""
     uid = os.getuid()  # a container's may have no passwd entry
     timers = _timed(f"{paths.home(uid)}/.config/systemd/user")
-    if any(_starts(text) for text in timers) or _starts(_own_table()):
+    if any(map(_starts, timers)) or any(map(_starts, crontab.commands(_own_table()))):
         return True
     own = user_of(uid).name
     # A line for this user among the system's: * * * * * alice flush
-    return any(own in line.split() for text in _for_all() for line in _starts(text))
+    return any(user == own and _starts(command) for user, command in _for_all())
 
 
 def remedy_for_system() -> str:
@@ -60,24 +58,28 @@ def program(name: str) -> str:
     return name
 
 
-def _for_all() -> Iterator[str]:
-    for table in _TABLES:
-        yield peek.text(table)
-    for name in peek.names("/etc/cron.d"):
-        yield peek.text(f"/etc/cron.d/{name}")
-    for folder in _TIMERS:
-        yield from _timed(folder)
+def _starts(command: str) -> bool:
+    return crontab.runs("flush", command)
+
+
+def _for_all() -> Iterator[tuple[str, str]]:
+    """Yield user and command of what is started again and again for the machine."""
+    for table in ("/etc/crontab", *(f"/etc/cron.d/{name}" for name in peek.names("/etc/cron.d"))):
+        yield from crontab.commands_of_users(peek.text(table))
+    own = (command for table in _TABLES for command in crontab.commands(peek.text(table)))
+    timed = (command for folder in _TIMERS for command in _timed(folder))
+    yield from (("root", command) for command in (*own, *timed))
 
 
 def _timed(folder: str) -> Iterator[str]:
-    """Return what the services that have a timer of the same name run."""
+    """Yield what the services that have a timer of the same name run."""
     for name in peek.names(folder):
         if name.endswith(".timer"):
-            yield "\n".join(
-                line
-                for line in peek.text(f"{folder}/{name[: -len('.timer')]}.service").splitlines()
-                if line.startswith("ExecStart")
-            )
+            service = f"{folder}/{name.removesuffix('.timer')}.service"
+            for line in peek.text(service).splitlines():
+                if line.startswith("ExecStart"):
+                    # systemd.service(5): what may stand before a path
+                    yield line.partition("=")[2].lstrip(" \t@-:+!")
 
 
 def _own_table() -> str:

@@ -394,9 +394,14 @@ def test_it_is_told_when_nothing_starts_flush(sound: Machine) -> None:
     folder = Path("/etc/systemd/system")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pymail.timer").write_text("[Timer]\nOnCalendar=minutely\n")
-    (folder / "pymail.service").write_text("[Service]\nExecStart=/opt/pymail/bin/flush\n")
+    service = folder / "pymail.service"
+    service.write_text("[Service]\nExecStart=/opt/pymail/bin/flush\n")
     try:
         assert findings(sound)[0] == 0
+        service.write_text("[Service]\nExecStart = -/bin/sh -c 'exec flush'\n")
+        assert findings(sound)[0] == 0
+        service.write_text("[Service]\nExecStart=-/usr/sbin/rndc flush\n")
+        assert findings(sound)[0] == 78
     finally:
         (folder / "pymail.timer").unlink()
         (folder / "pymail.service").unlink()
@@ -496,18 +501,66 @@ def test_in_user_mode_the_users_own_crontab_counts(
     assert b"nothing starts flush: (crontab -l; echo '* * * * * " in done.stdout
 
 
-def test_a_line_of_the_systems_crontab_for_the_user_counts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import pwd
+def test_a_line_of_the_systems_crontab_for_the_user_counts(sound: Machine) -> None:
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/home/alice", "PYMAIL_SPOOL": "/tmp/none"}
 
-    own = pwd.getpwuid(os.getuid()).pw_name
-    monkeypatch.setattr(schedule, "_own_table", lambda: "")
-    monkeypatch.setattr(schedule, "_timed", lambda _: iter(()))
-    monkeypatch.setattr(schedule, "_for_all", lambda: iter([f"* * * * * {own} /x/flush\n"]))
-    assert schedule.serves_user()
-    monkeypatch.setattr(schedule, "_for_all", lambda: iter(["* * * * * another /x/flush\n"]))
-    assert not schedule.serves_user()
+    def checked() -> bytes:
+        return sound.run("alice", "pymail", "check", env=env).stdout
+
+    CRON.write_text("* * * * *\talice\t/x/flush\n")
+    assert checked() == b""
+    # It is no root's flush, though, and neither is that of another user alice's.
+    assert "error: nothing starts flush" in findings(sound)[1]
+    CRON.write_text("* * * * * another /x/flush alice\n")
+    assert b"nothing starts flush" in checked()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "* * * * * root flush",
+        "*/5 0-23 1,15 jan-dec mon root\t/usr/sbin/flush -v >/dev/null 2>&1",
+        "-*/1 * * * * root cd / && /opt/my\\ own/flush",
+        "@hourly root  TZ=UTC LC_ALL='C.UTF-8' /usr/sbin/flush%input",
+        "* * * * * root env -u X A=b nice -n 19 ionice -c3 /usr/sbin/flush",
+        "* * * * * root test -x /usr/sbin/flush && /usr/sbin/flush",
+        "* * * * * root if [ -x /x ]; then flush; fi",
+        "* * * * * root timeout -k 5 300 flock -n /run/x nice -5 flush",
+        "* * * * * root (sleep 20; flush) | cat",
+        "* * * * * root sh -c 'date +\\%s; exec \"/opt/p/flush\"'",
+        "* * * * * root runuser -u root -- flush",
+    ],
+)
+def test_a_line_that_starts_flush_is_known(sound: Machine, line: str) -> None:
+    CRON.write_text(f"A=b\n# x\n{line}\n")
+    assert findings(sound)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 4 * * * root /usr/sbin/rndc flush",
+        "0 4 * * * root ip route flush cache",
+        "0 4 * * * root nft flush ruleset",
+        "0 4 * * * root test -x /usr/sbin/flush && echo /usr/sbin/flush",
+        "0 4 * * * root nice redis-cli flush; touch /run/flush",
+        "0 4 * * * root echo '; flush'",
+        "0 4 * * * root echo 50\\% % ; flush",
+        "0 4 * * * root sh -c 'rndc flush'",
+        "0 4 * * * root echo \"it's; flush",
+        "0 4 * * * root /x/flush.sh; cache-flush; flush-cache",
+        "0 4 * * * flush root",
+        "0 4 * * * flush",
+        "* * * * * alice /home/alice/.local/lib/pymail/flush",
+        "FLUSH = 1 2 3 4 5 flush",
+        "# * * * * * root flush",
+        "",
+    ],
+)
+def test_a_line_that_only_has_the_word_in_it_starts_no_flush(sound: Machine, line: str) -> None:
+    CRON.write_text(f"{line}\n")
+    status, text = findings(sound)
+    assert (status, "error: nothing starts flush" in text) == (78, True)
 
 
 def test_without_cron_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
