@@ -6,7 +6,7 @@ import shlex
 import stat
 from collections.abc import Iterator
 
-from pymail import complaint, peek, schedule, units, waiting
+from pymail import complaint, peek, schedule, setup, units, waiting
 from pymail.config import Config
 from pymail.errors import TempError
 from pymail.fault import Fault, as_user, login
@@ -120,12 +120,13 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     """Find mail that nobody moves: flush is not started, or complains."""
     if spool.system and not _is_ours(_SENDMAIL):
         words = f"{_SENDMAIL} is not pymail's, so what programs send goes elsewhere"
-        command = ["ln", "-sf", schedule.program("sendmail"), _SENDMAIL]
-        yield Fault(words, shlex.join(command), fatal=True)
+        again = "install Debian's package pymail again"
+        yield Fault(words, again if setup.is_packaged() else _setup(), fatal=True)
     if spool.system and not schedule.serves_system():
-        yield Fault("nothing starts flush", schedule.remedy_for_system(), fatal=True)
+        remedy = _setup() if setup.starts_flush() else schedule.remedy()
+        yield Fault("nothing starts flush", remedy, fatal=True)
     if not spool.system and not schedule.serves_user():
-        yield Fault("nothing starts flush", schedule.remedy_for_user(), fatal=True)
+        yield Fault("nothing starts flush", schedule.remedy(), fatal=True)
     if spool.system and schedule.by_systemd() and peek.status(INLET) is None:
         words = f"services that cannot write to {spool.path} cannot send: nobody listens at {INLET}"
         yield Fault(words, f"pymail setup, or systemctl enable --now {units.INLET}")
@@ -141,6 +142,11 @@ def of_runs(_settings: Config, spool: Spool, now: int) -> Iterator[Fault]:
     if late:
         words = f"flush has not run for {LATE // 60} minutes, messages due: {len(late)}"
         yield Fault(words, "see that cron or the timer runs, then: flush -v", fatal=True)
+
+
+def _setup() -> str:
+    """Return the command that installs pymail, and puts aside what stands in its places."""
+    return shlex.join([schedule.program("pymail"), "setup"])
 
 
 def _is_ours(program: str) -> bool:

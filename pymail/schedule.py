@@ -35,18 +35,10 @@ def serves_user() -> bool:
     return any(user == own and _starts(command) for user, command in _for_all())
 
 
-def remedy_for_system() -> str:
-    """Return the command that makes root's flush start every minute."""
-    return f"echo {shlex.quote(_each_minute('root'))} >/etc/cron.d/pymail"
-
-
-def remedy_for_user() -> str:
-    """Return the command that makes the user's flush start every minute."""
-    return f"(crontab -l; echo {shlex.quote(_each_minute())}) | crontab -"
-
-
-def _each_minute(user: str = "") -> str:
-    return units.each_minute(shlex.quote(program("flush")), user)
+def remedy() -> str:
+    """Return the command that makes flush start every minute, by the crontab of who runs it."""
+    line = units.each_minute(shlex.quote(program("flush")))
+    return f"(crontab -l; echo {shlex.quote(line)}) | crontab -"
 
 
 def program(name: str) -> str:

@@ -25,6 +25,7 @@ PACKAGED = "/usr/lib/python3/dist-packages"
 
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
+_RUNNING = "/run/systemd/system"
 _STARTERS = ("cron", "systemd")
 _FIRST_PERSON, _LAST_PERSON = 1000, 59999
 
@@ -35,7 +36,7 @@ def plan(start: str) -> list[Step]:
     UsageError where flush cannot be started that way; PermError for a user whose mail is that of
     the machine.
     """
-    if os.getuid() == 0 and _is_packaged():
+    if os.getuid() == 0 and is_packaged():
         return _packaged(start)
     start = start or _starter()
     if start == "cron" and os.getuid() == 0 and not os.path.isdir(_CRON):
@@ -60,14 +61,19 @@ def done() -> list[Step]:
     """Return the steps that any plan may have done, to be taken back."""
     if os.getuid() != 0:
         return _user(_STARTERS)
-    if _is_packaged():
+    if is_packaged():
         return [*_places(paths.SYSTEM_SPOOL), *_watch(paths.SYSTEM_SPOOL)]
     return _system(_STARTERS)
 
 
-def _is_packaged() -> bool:
+def is_packaged() -> bool:
     """Say whether this is what Debian's package has installed."""
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__))) == PACKAGED
+
+
+def starts_flush() -> bool:
+    """Say whether setup has something to start root's flush with, on this machine."""
+    return not is_packaged() and (os.path.isdir(_RUNNING) or os.path.isdir(_CRON))
 
 
 def todo(steps: Sequence[Step]) -> Iterator[str]:
@@ -178,7 +184,7 @@ def _starter() -> str:
             steps = _started_for_user(start, home, _flush_of(home))
         if any(map(_is_there, steps)):
             return start
-    if os.path.isdir("/run/systemd/system"):
+    if os.path.isdir(_RUNNING):
         return "systemd"
     cron = os.path.isdir(_CRON) if os.getuid() == 0 else shutil.which("crontab")
     return "cron" if cron else "none"
@@ -221,7 +227,7 @@ def _packaged(start: str) -> list[Step]:
     if start:
         raise UsageError(f"cannot start flush by {start}: the package has a timer, and cron's line")
     spool = paths.SYSTEM_SPOOL
-    return [*_places(spool), *(_watch(spool) if os.path.isdir("/run/systemd/system") else ())]
+    return [*_places(spool), *(_watch(spool) if os.path.isdir(_RUNNING) else ())]
 
 
 def _places(spool: str) -> list[Step]:

@@ -1,6 +1,7 @@
 """pymail check: each thing that keeps mail from moving is found, with its remedy."""
 
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -13,6 +14,7 @@ from machine import ALIASES, CONFIG, SPOOL, Machine
 
 from pymail import checkspool, config, schedule
 from pymail.fault import Fault
+from pymail.spool import Spool
 
 LETTER = b"Subject: hello\n\nThe text.\n"
 CRON = Path("/etc/cron.d/pymail")
@@ -388,8 +390,13 @@ def test_it_is_told_when_nothing_starts_flush(sound: Machine) -> None:
     CRON.write_text("# * * * * * root /usr/sbin/flush\n* * * * * root /x/cache-flush\n")
     status, text = findings(sound)
     assert status == 78
-    assert "error: nothing starts flush: echo '* * * * * root /" in text
-    assert "/flush' >/etc/cron.d/pymail\n" in text
+    assert re.search(r"^error: nothing starts flush: \S+/pymail setup$", text, re.MULTILINE)
+    CRON.parent.rename("/etc/cron.gone")  # then setup finds nothing to start it with
+    try:
+        text = findings(sound)[1]
+    finally:
+        Path("/etc/cron.gone").rename(CRON.parent)
+    assert "nothing starts flush: (crontab -l; echo '* * * * * /" in text
     CRON.unlink()
     folder = Path("/etc/systemd/system")
     folder.mkdir(parents=True, exist_ok=True)
@@ -416,7 +423,21 @@ def test_a_foreign_sendmail_is_told(sound: Machine) -> None:
     finally:
         program.write_text(before)
     assert status == 78
-    assert "/usr/sbin/sendmail is not pymail's" in text
+    (line,) = [line for line in text.splitlines() if "/usr/sbin/sendmail is not pymail's" in line]
+    assert line.endswith("/pymail setup")
+
+
+def test_where_pymail_is_a_package_setup_is_no_remedy(
+    sound: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CRON.unlink()
+    monkeypatch.setattr(checkspool.setup, "is_packaged", lambda: True)
+    monkeypatch.setattr(checkspool, "_SENDMAIL", str(tmp_path / "none"))
+    settings = config.combine({}, config.machine(str(SPOOL)))
+    faults = checkspool.of_runs(settings, Spool(str(SPOOL)), int(time.time()))
+    remedies = [fault.remedy for fault in faults if fault.fatal]
+    assert remedies[0] == "install Debian's package pymail again"
+    assert remedies[1].startswith("(crontab -l; echo '* * * * * ")
 
 
 def test_mail_that_nobody_takes_is_told(sound: Machine) -> None:
@@ -606,8 +627,6 @@ def test_a_mount_may_have_any_name(machine: Machine, name: str | bytes) -> None:
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pymail.spool import Spool
-
     class Full:
         f_bavail, f_frsize, f_files, f_favail = 10, 4096, 1000, 3
 

@@ -138,6 +138,21 @@ def test_a_machine_is_set_up_delivers_and_is_as_it_was_when_that_goes(fresh: Fre
     assert after == before
 
 
+def test_what_check_wants_puts_the_programs_of_others_aside(fresh: Fresh) -> None:
+    fresh.run("sh", "-c", "mkdir -p /var/spool/pymail/queue /var/spool/pymail/drop")
+    done = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "check")
+    told = done.stdout.decode().splitlines()
+    wanted = [line for line in told if "sendmail is not" in line or "nothing starts flush" in line]
+    remedies = {line.rpartition(": ")[2] for line in wanted}
+    assert (len(wanted), remedies) == (2, {f"{BIN}/pymail setup"})
+    fresh.pymail("setup")
+    left = fresh.run(sys.executable, "-I", str(BIN / "pymail"), "check").stdout.decode()
+    assert not [line for line in wanted if line in left]
+    same = fresh.run("cmp", "/bin/true", "/usr/sbin/sendmail.before-pymail")
+    assert same.returncode == 0
+    assert b"/usr/sbin/sendmail" in fresh.run("dpkg-divert", "--list").stdout
+
+
 def test_what_was_imported_too_early_is_told(fresh: Fresh) -> None:
     fresh.run("sh", "-c", "echo 'relayhost = [smtp.isp.example]' > /run/main.cf")
     fresh.pymail("import", "--write", "main.cf", "/run/main.cf")
