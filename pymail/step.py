@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from pymail import durable, peek
+from pymail import durable, peek, remnant
 from pymail.errors import TempError, printable
 from pymail.launcher import MARK
 
@@ -87,10 +87,7 @@ class Directories(NamedTuple):
 
     def undo(self) -> Iterator[Undoing]:
         """Remove it, unless there is mail in it."""
-        places = ["queue", *(f"drop/{name}" for name in peek.names(f"{self.path}/drop"))]
-        found = [name for place in places for name in peek.names(f"{self.path}/{place}")]
-        waiting = sum(not name.startswith(".") for name in found)
-        if waiting:
+        if waiting := remnant.letters(self.path):
             yield f"leave {self.path}: messages wait in it ({waiting})", _nothing
         elif os.path.isdir(self.path):
             yield f"remove {self.path}", lambda: shutil.rmtree(self.path)

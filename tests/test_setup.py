@@ -193,6 +193,31 @@ def test_mail_that_waits_is_left_when_the_programs_go(fresh: Fresh) -> None:
     assert fresh.run("sh", "-c", "ls /var/spool/pymail/drop/*/").stdout.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["queue/.u1001,{}", "drop/u1001/.fetch-0a-b-{}", "queue/{}.damaged"]
+)
+def test_mail_that_waits_under_another_name_is_left(fresh: Fresh, name: str) -> None:
+    fresh.pymail("setup", "--start", "none")
+    fresh.run("/usr/sbin/sendmail", "bob", user="alice", stdin=b"Subject: x\n\nhello\n")
+    spool = "/var/spool/pymail"
+    (letter,) = fresh.run("sh", "-c", f"ls {spool}/drop/u1001").stdout.decode().split()
+    place = f"{spool}/{name.format(letter)}"
+    fresh.run("mv", f"{spool}/drop/u1001/{letter}", place)
+    assert f"leave {spool}: messages wait in it (1)" in fresh.pymail("setup", "--remove")
+    assert b"hello" in fresh.run("cat", place).stdout
+
+
+def test_what_flush_notes_for_itself_is_no_mail(fresh: Fresh) -> None:
+    fresh.pymail("setup", "--start", "none")
+    fresh.run("/usr/sbin/sendmail", "bob", user="alice", stdin=b"Subject: x\n\nhello\n")
+    fresh.run("/usr/local/sbin/flush")
+    queue = "/var/spool/pymail/queue"
+    # What was being written, where O_TMPFILE is missing, nobody has accepted.
+    fresh.run("sh", "-c", f"cd {queue}; touch .warned .{'0' * 16}G9")
+    assert b".boot" in fresh.run("ls", "-A", queue).stdout
+    assert "remove /var/spool/pymail" in fresh.pymail("setup", "--remove")
+
+
 def test_a_dry_run_shows_every_file_and_writes_none(fresh: Fresh) -> None:
     before = fresh.sight()
     said = fresh.pymail("setup", "--dry-run", "--start", "systemd")
