@@ -9,7 +9,7 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pymail import durable, peek, remnant
@@ -277,10 +277,7 @@ class Unit(NamedTuple):
     def _ask(self, question: str) -> int:
         if not shutil.which("systemctl"):
             return 1
-        command = ["systemctl", *self._whose(), question, self.name]
-        return subprocess.run(
-            command, capture_output=True, timeout=_PATIENCE, check=False
-        ).returncode
+        return _ended("systemctl", *self._whose(), question, self.name).returncode
 
 
 class TableLine(NamedTuple):
@@ -308,18 +305,11 @@ class TableLine(NamedTuple):
         """Return the lines that are there.  TempError: what cannot be read is not replaced."""
         if not shutil.which("crontab"):
             return []
-        done = subprocess.run(
-            ["crontab", "-l"],
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        words = printable(" ".join(done.stderr.decode("utf-8", "replace").split()))
+        done = _ended("crontab", "-l", env={**os.environ, "LC_ALL": "C"})
         if done.returncode == 0:
             text = done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
             return text.split("\n") if text else []
-        if "no crontab" not in words:
+        if "no crontab" not in (words := _said(done)):
             raise TempError(f"cannot read the crontab: {words}")
         return []
 
@@ -346,18 +336,25 @@ def put_aside(path: str) -> None:
 
 def run(*command: str, text: str = "") -> None:
     """Run a program of the system.  TempError with what it says where it fails."""
-    try:
-        done = subprocess.run(
-            command,
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise TempError(f"cannot run {command[0]}: {printable(str(error))}") from None
+    done = _ended(*command, data=text.encode("utf-8", "surrogateescape"))
     if done.returncode:
-        words = printable(" ".join((done.stderr or done.stdout).split()))
-        raise TempError(f"{' '.join(command)}: {words}")
+        raise TempError(f"{' '.join(command)}: {_said(done)}")
+
+
+def _ended(
+    *command: str, data: bytes = b"", env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program of the system to its end.  TempError where it does not come to that."""
+    try:
+        return subprocess.run(
+            command, input=data, capture_output=True, timeout=_PATIENCE, check=False, env=env
+        )
+    except subprocess.TimeoutExpired:
+        raise TempError(f"{' '.join(command)}: no answer in {_PATIENCE} s") from None
+    except OSError as error:
+        raise TempError(f"cannot run {command[0]}: {printable(str(error))}") from None
+
+
+def _said(done: "subprocess.CompletedProcess[bytes]") -> str:
+    words = (done.stderr or done.stdout).decode("utf-8", "replace")
+    return printable(" ".join(words.split()))

@@ -510,6 +510,17 @@ def test_a_program_of_the_system_that_fails_is_quoted(fresh: Fresh) -> None:
     assert done.stderr.startswith(b"pymail: cannot run useradd: ")
 
 
+@pytest.mark.parametrize(("name", "words"), [("crontab", "-l"), ("systemctl", "--user is-enabled")])
+def test_a_program_of_the_system_that_hangs_is_told(fresh: Fresh, name: str, words: str) -> None:
+    fresh.run("sh", "-c", f'printf "#!/bin/sh\nexec sleep 9\n" >"$(which {name})"')
+    code = "import sys; from pymail import step; step._PATIENCE = 0.2"
+    args = ("-c", f"{code}; from pymail.cli.admin import main; sys.exit(main())", "setup")
+    done = fresh.run(sys.executable, "-I", *args, "--remove", user="bob")
+    assert (done.returncode, done.stderr.count(b"\n")) == (75, 1)
+    assert done.stderr.decode().startswith(f"pymail: {name} {words}")
+    assert done.stderr.endswith(b": no answer in 0.2 s\n")
+
+
 # --- an account at a provider --------------------------------------------------------------------
 
 XML = """<?xml version="1.0"?>
