@@ -305,8 +305,8 @@ def _started_for_user(start: str, home: str, flush: str) -> list[Step]:
         return [
             File(f"{folder}/{units.SERVICE}", units.service(flush)),
             File(f"{folder}/{units.TIMER}", units.timer()),
-            File(f"{folder}/{units.PATH}", units.path([f"{paths.spool()}/queue"])),
             Unit(units.TIMER, user=True),
+            File(f"{folder}/{units.PATH}", units.path([f"{paths.spool()}/queue"])),
             Unit(units.PATH, user=True),
         ]
     return []

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pymail import durable, peek, remnant
+from pymail import durable, peek, remnant, units
 from pymail.errors import TempError, printable
 from pymail.launcher import MARK
 
@@ -254,18 +254,23 @@ class Unit(NamedTuple):
 
     def todo(self) -> Iterator[str]:
         """Yield as Step."""
-        if self._ask("is-enabled") or (_booted() and self._ask("is-active")):
+        if self._fails("is-enabled") or (_booted() and self._fails("is-active")):
             yield f"systemctl {' '.join(self._words('enable'))}"
+        elif self._is_stale():
+            yield f"systemctl {' '.join([*self._whose(), 'restart', self.name])}, by its new file"
 
     def do(self) -> None:
-        """Do it."""
+        """Do it; one that runs by a file of before is started anew."""
+        stale = self._is_stale()
         if _booted():
             run("systemctl", *self._whose(), "daemon-reload")
         run("systemctl", *self._words("enable"))
+        if stale:
+            run("systemctl", *self._whose(), "restart", self.name)
 
     def undo(self) -> Iterator[Undoing]:
         """Stop it."""
-        if not self._ask("is-enabled"):
+        if not self._fails("is-enabled"):
             yield f"stop {self.name}", lambda: run("systemctl", *self._words("disable"))
 
     def _words(self, verb: str) -> list[str]:
@@ -274,10 +279,17 @@ class Unit(NamedTuple):
     def _whose(self) -> list[str]:
         return ["--user"] * self.user
 
-    def _ask(self, question: str) -> int:
+    def _fails(self, question: str) -> bool:
         if not shutil.which("systemctl"):
-            return 1
-        return _ended("systemctl", *self._whose(), question, self.name).returncode
+            return True
+        return _ended("systemctl", *self._whose(), question, self.name).returncode != 0
+
+    def _is_stale(self) -> bool:
+        """Say whether the file of the unit, or of what it starts, is another than what runs."""
+        if not _booted() or not shutil.which("systemctl"):
+            return False
+        asked = ("show", "--property=NeedDaemonReload", "--value", self.name, units.SERVICE)
+        return b"yes" in _ended("systemctl", *self._whose(), *asked).stdout
 
 
 class TableLine(NamedTuple):

@@ -119,8 +119,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
         for name, uid in (("alice", 4001), ("bob", 4002)):
             made = there.run("useradd", "-m", "-u", str(uid), name)
             assert made.returncode == 0, made
-        setup = there.run("/usr/bin/python3", "-I", "-c", ADMIN, "setup", "--start", "systemd")
-        assert (setup.returncode, setup.stderr) == (0, b""), setup
+        setup(there, "--start", "systemd")
         yield there
     finally:
         there.end()
@@ -214,6 +213,54 @@ def test_every_sandboxed_service_submits(booted: Booted) -> None:
     assert "from userid 0" in kept["root"].values("received")[0]
     dynamic = kept["all"].values("return-path")[0]
     assert dynamic.startswith("<box-all@"), dynamic  # the name that the user had while it was there
+
+
+def setup(there: Booted, *args: str) -> list[str]:
+    done = there.run("/usr/bin/python3", "-I", "-c", ADMIN, "setup", *args)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    return done.stdout.decode().splitlines()
+
+
+def test_for_a_user_made_later_setup_run_again_takes_effect(booted: Booted) -> None:
+    setup(booted)  # the user pymail is one that the first run has made
+    assert setup(booted) == []
+    assert booted.run("useradd", "-m", "-u", "4003", "carol").returncode == 0
+    said = setup(booted)
+    assert said[0] == "file /etc/systemd/system/pymail-flush.path, mode 0644"
+    assert said[1:] == ["systemctl restart pymail-flush.path, by its new file"]
+    watched = booted.run("systemctl", "show", "--property=Paths", "pymail-flush.path").stdout
+    assert b"/var/spool/pymail/drop/u4003 " in watched
+    assert booted.run("systemctl", "is-active", "pymail-flush.path").stdout == b"active\n"
+    assert setup(booted) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "unit", "ours", "other"),
+    [
+        ("submit.socket", "submit.socket", "MaxConnections=64", "MaxConnections=9"),
+        ("flush.timer", "flush.timer", "OnBootSec=30s", "OnBootSec=9s"),
+        ("flush.service", "flush.timer", "KillMode=process", "KillMode=mixed"),
+    ],
+)
+def test_a_unit_whose_file_was_of_another_version_is_started_anew(
+    booted: Booted, changed: str, unit: str, ours: str, other: str
+) -> None:
+    file = booted.file(f"/etc/systemd/system/pymail-{changed}")
+    text = file.read_text()
+    file.write_text(text.replace(ours, other))
+    for words in (("daemon-reload",), ("restart", f"pymail-{unit}")):
+        assert booted.run("systemctl", *words).returncode == 0
+
+    def runs_by(setting: str) -> bool:
+        shown = booted.run("systemctl", "show", f"pymail-{changed}").stdout.decode()
+        return f"{setting}\n" in shown or f"{setting.replace('Sec=', 'USec=')} ;" in shown
+
+    assert runs_by(other)
+    assert f"systemctl restart pymail-{unit}, by its new file" in setup(booted)
+    assert file.read_text() == text
+    assert runs_by(ours)
+    assert booted.run("systemctl", "is-active", f"pymail-{unit}").stdout == b"active\n"
+    assert setup(booted) == []
 
 
 def test_setup_takes_its_units_away(booted: Booted) -> None:
