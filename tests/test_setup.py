@@ -510,6 +510,21 @@ def test_a_program_of_the_system_that_fails_is_quoted(fresh: Fresh) -> None:
     assert done.stderr.startswith(b"pymail: cannot run useradd: ")
 
 
+def test_a_closed_standard_input_is_nobody_to_ask(fresh: Fresh) -> None:
+    program = f"{sys.executable} -I {BIN}/pymail"
+
+    def closed(words: str) -> tuple[int, str]:
+        done = fresh.run("sh", "-c", f"{program} {words} <&-")
+        return done.returncode, done.stderr.decode()
+
+    assert closed("setup --start none") == (0, "")
+    told = "pymail: cannot read user and password: standard input is closed\n"
+    assert closed("login mail.isp.example me") == (66, told)
+    assert closed("setup --start none --relay mail.isp.example me@isp.example") == (66, told)
+    assert closed("setup --remove") == (0, "")
+    assert fresh.run("test", "-e", "/usr/local/lib/pymail").returncode == 1
+
+
 @pytest.mark.parametrize(("name", "words"), [("crontab", "-l"), ("systemctl", "--user is-enabled")])
 def test_a_program_of_the_system_that_hangs_is_told(fresh: Fresh, name: str, words: str) -> None:
     fresh.run("sh", "-c", f'printf "#!/bin/sh\nexec sleep 9\n" >"$(which {name})"')

@@ -1,13 +1,12 @@
 """pymail setup: install it, take it away, send through an account at a provider."""
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from pymail import paths
-from pymail.cli.terminal import asked, say
+from pymail.cli.terminal import asked, person, say
 
 if TYPE_CHECKING:
     from pymail.provider import Submission
@@ -42,7 +41,7 @@ def set_up(  # noqa: PLR0913
     from pymail import setup  # noqa: PLC0415
 
     if remove:
-        _remove(dry=dry, ask=not yes and sys.stdin.isatty())
+        _remove(dry=dry, ask=not yes and person())
         return
     steps = setup.plan(start or "")
     account = _account(address, relay, user) if address else None
@@ -53,7 +52,7 @@ def set_up(  # noqa: PLR0913
         if reader:
             say(_told(reader))
     else:
-        _install(steps, ask=not yes and sys.stdin.isatty())
+        _install(steps, ask=not yes and person())
     if account is None or address is None:
         return
     say(f"{address}: mail is handed in at {account.hop} as {account.user} ({account.source})")
