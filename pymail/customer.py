@@ -37,7 +37,7 @@ def join(address: str, place: Submission, password: str, *, untested: bool) -> I
         overlay.set_value(facts["config"], facts, "smtp_generic_maps", written)
         yield f"there, users of this machine are {address} (smtp_generic_maps)"
     if not untested:
-        login.prove(hop)
+        login.confirm(hop)
 
 
 def greet(address: str) -> Iterator[str]:

@@ -7,9 +7,9 @@ for mail that goes directly, its deliverability.
 import shlex
 from collections.abc import Iterator
 
-from pymail import check, config, deliverability, login, nexthop
+from pymail import check, config, deliverability, login, network, nexthop
 from pymail.config import Config
-from pymail.errors import MailError
+from pymail.errors import MailError, PermError, TempError
 from pymail.finding import Finding
 from pymail.spool import Spool
 
@@ -38,18 +38,22 @@ def examine(spool: Spool, now: int, address: str = "") -> Iterator[Finding]:
 def of_relay(hop: nexthop.NextHop, settings: Config) -> Finding:
     """Look whether a relay takes us, with the login that there is."""
     try:
-        known = dict(login.known(settings))
+        known = dict(login.known(settings)).get(hop.shown)
     except MailError as error:
         return Finding("relay", "error", str(error))  # it says what to do
     try:
-        if hop.shown in known:
+        if known:
             login.prove(hop)
-            return Finding(
-                "relay", "ok", f"{hop.shown} takes {known[hop.shown].user}, also from cron"
-            )
+            return Finding("relay", "ok", f"{hop.shown} takes {known.user}, also from cron")
         login.attempt(hop, None, settings)
     except MailError as error:
-        command = f"pymail login {shlex.quote(hop.host)}"
-        remedy = command if "log in" in str(error) else "see relayhost"
-        return Finding("relay", "error", str(error), remedy)
+        return Finding("relay", "error", str(error), _remedy(error, hop))
     return Finding("relay", "ok", f"{hop.shown} answers; there is no login for it")
+
+
+def _remedy(error: MailError, hop: nexthop.NextHop) -> str:
+    if isinstance(error, PermError):
+        return f"pymail login {shlex.quote(hop.host)}"
+    if not network.online() and hop.host not in network.addresses():
+        return "connect this machine to a network"
+    return "see relayhost" if isinstance(error, TempError) else ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pymail import child, config, durable, hosts, nexthop, overlay, paths, secret, world
 from pymail.address import fold
 from pymail.config import Config
-from pymail.errors import DataError, MailError, PermError, TempError, UsageError
+from pymail.errors import ConfigError, DataError, MailError, PermError, TempError, UsageError
 from pymail.nexthop import NextHop
 from pymail.secret import SETTING, Logins
 from pymail.transport import Login
@@ -23,6 +23,8 @@ from pymail.transport.wire import LostError
 SUBMISSION = 587
 PATIENCE = 120
 """Seconds that a trial may take."""
+
+_FAILURES = {kind.status: kind for kind in (ConfigError, DataError, PermError)}
 
 _STORE = """\
 import sys
@@ -97,21 +99,35 @@ def check(hop: NextHop, settings: Config) -> str:
 def prove(hop: NextHop) -> None:
     """Do the same as cron would: no terminal, no session, no environment.
 
-    MailError where that fails.
+    PermError where the login is refused, other MailErrors where something else fails.
     """
-    done = subprocess.run(
-        paths.program("admin", "login", "--check", hop.shown),
-        env=_trial(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd="/",
-        start_new_session=True,
-        timeout=2 * PATIENCE,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            paths.program("admin", "login", "--check", hop.shown),
+            env=_trial(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            start_new_session=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        words = f"cannot log in at {hop.shown}: no answer in {2 * PATIENCE} s"
+        raise TempError(words) from None
     if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip().removeprefix("pymail: ")
-        raise TempError(f"it works here, but not as cron will run it: {words}")
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        words = said.removeprefix("pymail: ") or f"it ended with status {done.returncode}"
+        raise _FAILURES.get(done.returncode, TempError)(words)
+
+
+def confirm(hop: NextHop) -> None:
+    """Prove a login that has just worked here.  MailError that says so."""
+    try:
+        prove(hop)
+    except MailError as error:
+        words = f"it works here, but not as cron will run it: {error}"
+        raise type(error)(words) from None
 
 
 def store(hop: NextHop, login: Login) -> str:

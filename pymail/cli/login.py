@@ -66,7 +66,7 @@ def _store_login(hop: "NextHop", user: str | None, settings: "Config", *, untest
     if untested:
         say(f"{hop.shown}: stored in {place}, not tested")
         return
-    login.prove(hop)
+    login.confirm(hop)
     say(f"{hop.shown}: the login works, also from cron; stored in {place}")
     if hop.shown not in settings.relayhost:
         say(f"To send through it: pymail config set relayhost '{hop.shown}'")

@@ -1,0 +1,90 @@
+"""pymail login: what is stored is what will be used, also by cron, and goes when it is to go."""
+
+import contextlib
+import sys
+
+import pytest
+from authority import Authority
+from harness import Box
+from machine import Machine
+from relays import Relay, relay
+
+PASSWORD = b"pass word\n"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+def server(authority: Authority, *names: str) -> contextlib.AbstractContextManager[Relay]:
+    return relay(authority.context("good", *(names or ("127.0.0.1",))), users={"me": "pass word"})
+
+
+def log_in(box: Box, *args: str, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:
+    done = box.run("pymail", "login", *args, stdin=stdin, env=env)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_what_works_only_here_is_told_with_what_cron_would_meet(
+    box: Box, authority: Authority
+) -> None:
+    with server(authority) as there:
+        given = {"PYMAIL_SMTP_TLS_CAFILE": str(authority.file)}
+        status, _, told = log_in(box, there.hop, "me", stdin=PASSWORD, **given)
+    assert (status, told.count("\n")) == (75, 1)
+    start = f"it works here, but not as cron will run it: cannot log in at {there.hop}: "
+    assert told.startswith(f"pymail: {start}")
+    assert "cannot trust" in told
+
+
+def test_a_login_that_an_earlier_file_hides_is_refused_as_the_server_says(
+    box: Box, authority: Authority
+) -> None:
+    other = box.root / "logins"
+    with server(authority) as there:
+        box.config(f"smtp_tls_CAfile = '{authority.file}'\nsmtp_sasl_password_maps = '{other}'\n")
+        other.write_text(f"{there.hop} me:of before\n")
+        other.chmod(0o600)
+        status, _, told = log_in(box, there.hop, "me", stdin=PASSWORD)
+    assert status == 77
+    assert f"as cron will run it: cannot log in at {there.hop} as me: " in told
+
+
+def test_doctor_says_what_cron_meets_and_what_helps(
+    box: Box, machine: Machine, authority: Authority
+) -> None:
+    def looked() -> str:
+        said = box.run("pymail", "doctor").stdout.decode().splitlines()
+        (line,) = (line for line in said if "local: " not in line)
+        return line
+
+    secrets = box.config_file.parent / "saslpass"
+    with server(authority) as there:
+        box.config(
+            f"relayhost = '{there.hop}'\nsmtp_tls_CAfile = '{authority.file}'\n"
+            f"smtp_sasl_password_maps = '{secrets}'\n"
+        )
+        secrets.write_text(f"{there.hop} me:wrong\n")
+        secrets.chmod(0o600)
+        refused = looked()
+        assert refused.startswith(f"error: relay: cannot log in at {there.hop} as me: ")
+        assert refused.endswith(": pymail login 127.0.0.1")
+    silent = looked()
+    assert silent.startswith(f"error: relay: cannot log in at {there.hop}: connect to 127.0.0.1")
+    assert silent.endswith("Connection refused: see relayhost")
+    box.config("relayhost = '[192.0.2.7]:25'\n")
+    away = looked()
+    assert away.startswith("error: relay: cannot reach [192.0.2.7]: ")
+    assert away.endswith("Network is unreachable: connect this machine to a network")
+
+
+def test_a_trial_without_an_end_is_told(box: Box) -> None:
+    code = (
+        "import os, sys; from pymail import login, nexthop, paths; login.PATIENCE = 0.1;"
+        "paths.program = lambda *_: ['sleep', '9']; from pymail.errors import run;"
+        "sys.exit(run('pymail', lambda: login.prove(nexthop.parse('[isp.example]:587'))))"
+    )
+    done = box.run(sys.executable, "-c", code)
+    told = b"pymail: cannot log in at [isp.example]:587: no answer in 0.2 s\n"
+    assert (done.returncode, done.stderr) == (75, told)
