@@ -8,6 +8,7 @@ without a session, a terminal or an environment.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 
 from pymail import child, config, durable, hosts, nexthop, overlay, paths, secret, world
@@ -17,7 +18,7 @@ from pymail.errors import ConfigError, DataError, MailError, PermError, TempErro
 from pymail.nexthop import NextHop
 from pymail.secret import SETTING, Logins
 from pymail.transport import Login
-from pymail.transport.smtp import Session
+from pymail.transport.smtp import Server, Session
 from pymail.transport.wire import LostError
 
 SUBMISSION = 587
@@ -76,15 +77,26 @@ def attempt(hop: NextHop, login: Login | None, settings: Config) -> None:
 
 def _tried(hop: NextHop, login: Login | None, settings: Config) -> list[str]:
     """Return [kind, words] of what went wrong, empty ones for nothing."""
+    until = time.monotonic() + PATIENCE
+    kind, words = "", ""
     try:
         login = secret.reveal(login, hop) if login else None
-        found = hosts.servers(hop, settings)
-        Session(found[0], settings, login).quit()
-    except LostError as error:
-        return [error.kind, str(error)]
+        for each in hosts.servers(hop, settings):
+            kind, words = _tried_at(each, login, settings)
+            # As flush does it: a login that was refused is not told to the next address.
+            if kind != "host" or time.monotonic() > until:
+                break
     except (MailError, hosts.UnresolvedError) as error:
         return ["host", str(error)]
-    return ["", ""]
+    return [kind, words]
+
+
+def _tried_at(place: Server, login: Login | None, settings: Config) -> tuple[str, str]:
+    try:
+        Session(place, settings, login).quit()
+    except LostError as error:
+        return error.kind, str(error)
+    return "", ""
 
 
 def check(hop: NextHop, settings: Config) -> str:

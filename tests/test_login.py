@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from pathlib import Path
 
 import pytest
 from authority import Authority
@@ -88,3 +89,23 @@ def test_a_trial_without_an_end_is_told(box: Box) -> None:
     done = box.run(sys.executable, "-c", code)
     told = b"pymail: cannot log in at [isp.example]:587: no answer in 0.2 s\n"
     assert (done.returncode, done.stderr) == (75, told)
+
+
+def test_a_login_is_tried_at_the_next_address_as_mail_is(
+    box: Box, machine: Machine, authority: Authority
+) -> None:
+    table = Path("/etc/hosts")
+    before = table.read_text()
+    with server(authority, "two.example") as there:
+        # Nobody listens at the first that is tried, ::1.
+        table.write_text(f"{before}::1 two.example\n127.0.0.1 two.example\n")
+        try:
+            box.config(f"smtp_tls_CAfile = '{authority.file}'\n")
+            hop = f"[two.example]:{there.port}"
+            status, said, told = log_in(box, hop, "me", stdin=PASSWORD)
+            refused = log_in(box, hop, "me", stdin=b"wrong\n")
+        finally:
+            table.write_text(before)
+        assert (status, told) == (0, "")
+        assert "the login works, also from cron" in said
+        assert (refused[0], there.logins) == (77, 3)
