@@ -9,14 +9,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pymail import child, config, durable, hosts, nexthop, overlay, paths, secret, world
 from pymail.address import fold
 from pymail.config import Config
 from pymail.errors import ConfigError, DataError, MailError, PermError, TempError, UsageError
 from pymail.nexthop import NextHop
-from pymail.secret import SETTING, Logins
+from pymail.secret import SETTING, Logins, _names
 from pymail.transport import Login
 from pymail.transport.smtp import Server, Session
 from pymail.transport.wire import LostError
@@ -32,6 +32,12 @@ import sys
 import keyring
 service, user, password = sys.stdin.read().split("\\n")
 keyring.set_password(service, user, password)
+"""
+
+_FORGET = """\
+import sys
+import keyring
+keyring.delete_password(*sys.stdin.read().split("\\n"))
 """
 
 
@@ -143,50 +149,78 @@ def confirm(hop: NextHop) -> None:
 
 
 def store(hop: NextHop, login: Login) -> str:
-    """Write down a login; return where the password is now."""
+    """Write down a login; return where the password is now.
+
+    DataError, and nothing is written, where the configuration has its logins in a table.
+    """
+    file, settings = _file(), config.here(paths.spool())
+    if settings.smtp_sasl_password_maps.rows:
+        place = settings.source(SETTING)
+        raise DataError(f"cannot use {file}: {SETTING} is a table ({place}); move it to that file")
     kept = "" if not _home() else _into_keyring(hop, login)
     value = login.user if kept else f"{login.user}:{login.password}"
-    file = keep({hop.shown: value})
-    _refer(file)
+    _, others = _parted(_lines(file), _spellings(hop))
+    _write(file, [*others, f"{hop.shown} {value}"])
+    _refer(file, settings)
     return kept or file
 
 
 def keep(logins: Mapping[str, str]) -> str:
     """Write down logins as smtp_sasl_password_maps has them, by key; return the file."""
     file = _file()
-    lines = list(_others(file, *logins))
-    _write(file, [*lines, *(f"{key} {value}" for key, value in logins.items())])
+    _, others = _parted(_lines(file), logins)
+    _write(file, [*others, *(f"{key} {value}" for key, value in logins.items())])
     return file
 
 
 def remove(hop: NextHop) -> bool:
-    """Forget a login; say whether there was one."""
+    """Forget a login, wherever its password is; say whether there was one."""
     file = _file()
-    try:
-        before = _lines(file)
-    except FileNotFoundError:
-        return False
-    after = list(_others(file, hop.shown))
-    if after != before:
-        _write(file, after)
-    return after != before
+    removed, others = _parted(_lines(file), _spellings(hop))
+    if removed:
+        _write(file, others)
+    for line in removed if _home() else ():
+        user = "".join(line.split(maxsplit=1)[1:]).rstrip()
+        # Without a password in the file, that of the keyring was used.
+        if user and ":" not in user and not _is_needed(hop.host, user, others):
+            _out_of_keyring(hop.host, user)
+    return bool(removed)
+
+
+def _is_needed(host: str, user: str, lines: Iterable[str]) -> bool:
+    """Say whether something else may use the password of the keyring: a port, an account."""
+    accounts = config.here(paths.spool()).accounts.values()
+    return any(host in line and user in line for line in lines) or any(
+        (account.server, account.user) == (host, user) for account in accounts
+    )
 
 
 def _into_keyring(hop: NextHop, login: Login) -> str:
     """Put the password into the keyring, if cron can get it out of there; say so."""
-    service = f"pymail:{hop.host}"
+    _change_keyring(_STORE, f"pymail:{hop.host}", login.user, login.password)
+    return "the keyring" if secret.in_keyring(hop.host, login.user) == login.password else ""
+
+
+def _out_of_keyring(host: str, user: str) -> None:
+    """Remove a password from the keyring.  TempError where it stays."""
+    _change_keyring(_FORGET, f"pymail:{host}", user)
+    if secret.in_keyring(host, user):
+        raise TempError(f"cannot remove the password of {user} at {host} from the keyring")
+
+
+def _change_keyring(script: str, *words: str) -> None:
+    """Let a script act on the keyring, as far as there is one that works without a session."""
     try:
         subprocess.run(
-            [sys.executable, "-I", "-c", _STORE],
-            input=f"{service}\n{login.user}\n{login.password}".encode(),
+            [sys.executable, "-I", "-c", script],
+            input="\n".join(words).encode(),
             capture_output=True,
             timeout=secret.PATIENCE,
             env=_trial(),
-            check=True,
+            check=False,
         )
-    except (OSError, subprocess.SubprocessError):
-        return ""  # none that works without a session
-    return "the keyring" if secret.in_keyring(hop.host, login.user) == login.password else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return  # what it has in the end is looked at
 
 
 def _trial() -> dict[str, str]:
@@ -206,20 +240,30 @@ def _file() -> str:
 
 
 def _lines(file: str) -> list[str]:
-    with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-        return lines.read().splitlines()
-
-
-def _others(file: str, *keys: str) -> Iterator[str]:
-    """Yield the lines of the file that are not about these servers."""
     try:
-        lines = _lines(file)
+        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+            return lines.read().removesuffix("\n").split("\n")
     except FileNotFoundError:
-        return
+        return []
+
+
+def _spellings(hop: NextHop) -> Iterator[str]:
+    """Yield each key under which the login for a next hop is looked up."""
+    return (key.text for key in _names(hop))
+
+
+def _parted(lines: Sequence[str], keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the lines that are about these keys, as maps.py reads them, and the others."""
     folded = set(map(fold, keys))
+    found: tuple[list[str], list[str]] = ([], [])
+    ours = False
     for line in lines:
-        if fold(line.partition(" ")[0].strip()) not in folded:
-            yield line
+        words = line.split(maxsplit=1)
+        empty = not words or words[0].startswith("#")
+        if not empty and not line[0].isspace():  # else the line before goes on
+            ours = fold(words[0]) in folded
+        found[empty or not ours].append(line)
+    return found
 
 
 def _write(file: str, lines: list[str]) -> None:
@@ -230,14 +274,9 @@ def _write(file: str, lines: list[str]) -> None:
         raise TempError(f"cannot write {file}: {error.strerror}") from None
 
 
-def _refer(file: str) -> None:
+def _refer(file: str, settings: Config) -> None:
     """Let the configuration name the file."""
-    spool = paths.spool()
-    settings = config.here(spool)
     table = settings.smtp_sasl_password_maps
-    if table.rows:
-        place = settings.source(SETTING)
-        raise DataError(f"cannot use {file}: {SETTING} is a table ({place}); move it to that file")
     if file not in table.files:
-        facts = config.machine(spool)
+        facts = config.machine(paths.spool())
         overlay.set_value(facts["config"], facts, SETTING, [*table.files, file])

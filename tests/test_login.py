@@ -1,6 +1,8 @@
 """pymail login: what is stored is what will be used, also by cron, and goes when it is to go."""
 
 import contextlib
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -89,6 +91,102 @@ def test_a_trial_without_an_end_is_told(box: Box) -> None:
     done = box.run(sys.executable, "-c", code)
     told = b"pymail: cannot log in at [isp.example]:587: no answer in 0.2 s\n"
     assert (done.returncode, done.stderr) == (75, told)
+
+
+SPELLED = """\
+# mine
+[isp.example]:587\tme:old
+isp.example:587 me:older
+[ISP.example]:submission
+  me:older yet
+isp.example me:oldest
+
+[isp.example]:465 me:other
+you@isp.example:587 me:yours
+"""
+LEFT = "# mine\n\n[isp.example]:465 me:other\nyou@isp.example:587 me:yours\n"
+
+
+@pytest.mark.parametrize("name", ["isp.example", "[ISP.example]:submission", "isp.example:587"])
+def test_a_login_is_one_however_its_server_is_spelled(box: Box, name: str) -> None:
+    secrets = box.config_file.parent / "saslpass"
+    box.config(f"smtp_sasl_password_maps = '{secrets}'\n")
+    secrets.write_text(SPELLED)
+    secrets.chmod(0o600)
+    assert log_in(box, "--no-test", name, "me", stdin=PASSWORD)[0] == 0
+    shown = "isp.example:587" if name == "isp.example:587" else "[isp.example]:587"
+    assert secrets.read_text() == f"{LEFT}{shown} me:pass word\n"
+    secrets.write_text(SPELLED)
+    assert log_in(box, "--remove", name)[0] == 0
+    assert secrets.read_text() == LEFT
+    assert log_in(box, "--remove", name)[0] == 65
+
+
+RING = """\
+import json, pathlib
+from keyring.backend import KeyringBackend
+FILE = pathlib.Path.home() / "ring.json"
+
+class Ring(KeyringBackend):
+    priority = 1
+    def _all(self):
+        return json.loads(FILE.read_text()) if FILE.exists() else {}
+    def get_password(self, service, user):
+        return self._all().get(f"{service} {user}")
+    def set_password(self, service, user, password):
+        FILE.write_text(json.dumps({**self._all(), f"{service} {user}": password}))
+    def delete_password(self, service, user):
+        left = self._all()
+        del left[f"{service} {user}"]
+        FILE.write_text(json.dumps(left))
+"""
+
+
+def with_keyring(box: Box) -> Path:
+    """Give the trial a keyring that cron can ask; return the file that it keeps."""
+    place = box.home / ".config/python_keyring"
+    place.mkdir(parents=True)
+    (place / "ring.py").write_text(RING)
+    rc = f"[backend]\ndefault-keyring=ring.Ring\nkeyring-path={place}\n"
+    (place / "keyringrc.cfg").write_text(rc)
+    (box.home / ".local/share/python_keyring").mkdir(parents=True)
+    shutil.copy(place / "keyringrc.cfg", box.home / ".local/share/python_keyring")
+    return box.home / "ring.json"
+
+
+def test_what_was_put_into_the_keyring_goes_with_the_login(box: Box) -> None:
+    ring = with_keyring(box)
+    hop = "[isp.example]:587"
+    _, said, _ = log_in(box, "--no-test", hop, "me", stdin=PASSWORD)
+    assert said == f"{hop}: stored in the keyring, not tested\n"
+    (box.config_file.parent / "saslpass").write_text(f"{hop} me\n[isp.example]:465 you\n")
+    assert json.loads(ring.read_text()) == {"pymail:isp.example me": "pass word"}
+    assert log_in(box, "--remove", hop) == (0, f"{hop}: forgotten\n", "")
+    assert json.loads(ring.read_text()) == {}
+
+
+@pytest.mark.parametrize("used", ["", "[isp.example]:465", "[fetch.isp]"])
+def test_a_password_of_the_keyring_that_others_use_stays(box: Box, used: str) -> None:
+    ring = with_keyring(box)
+    hop = "[isp.example]:587"
+    log_in(box, "--no-test", hop, "me", stdin=PASSWORD)
+    if used == "[fetch.isp]":
+        box.config(f"{used}\nserver = 'isp.example'\nuser = 'me'\n")
+    elif used:
+        log_in(box, "--no-test", used, "me", stdin=PASSWORD)
+    assert log_in(box, "--remove", hop) == (0, f"{hop}: forgotten\n", "")
+    assert ("pass word" in ring.read_text()) is bool(used)
+
+
+def test_nothing_is_stored_where_the_configuration_has_a_table(box: Box) -> None:
+    ring = with_keyring(box)
+    box.config("[smtp_sasl_password_maps]\n'[other.example]:587' = 'me:secret'\n")
+    box.config_file.chmod(0o600)
+    status, _, told = log_in(box, "--no-test", "[isp.example]:587", "me", stdin=PASSWORD)
+    assert status == 65
+    assert "smtp_sasl_password_maps is a table" in told
+    assert not ring.exists()
+    assert [each.name for each in box.config_file.parent.iterdir()] == ["config.toml"]
 
 
 def test_a_login_is_tried_at_the_next_address_as_mail_is(
