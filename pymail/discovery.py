@@ -5,6 +5,7 @@ The table of providers, autoconfig files, the provider of the domain's mail exch
 
 import ssl
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -61,13 +62,18 @@ def _exchanged(domain: str, address: str) -> Submission | None:
 def _served(domain: str, address: str) -> Submission | None:
     for service in _SERVICES:
         name = f"{service}.{domain}"
-        for record in names.ask(name, "SRV", names.deadline()).records:
-            words = record.split()
-            if len(words) == _SRV_WORDS and words[2].isdecimal():
-                found = provider.served(words[3], int(words[2]), address, name)
-                if found:
-                    return found
+        for host, port in _ranked(names.ask(name, "SRV", names.deadline()).records):
+            if found := provider.served(host, port, address, name):
+                return found
     return None
+
+
+def _ranked(records: Sequence[str]) -> list[tuple[str, int]]:
+    """Return host and port of SRV records, the best first (RFC 2782): by priority, by weight."""
+    split = (record.split() for record in records)
+    good = [words for words in split if len(words) == _SRV_WORDS and "".join(words[:3]).isdecimal()]
+    good.sort(key=lambda words: (int(words[0]), -int(words[1])))
+    return [(words[3], int(words[2])) for words in good]
 
 
 def _fetched(place: str, config: Config) -> bytes:

@@ -637,7 +637,11 @@ server.serve_forever()
 """
     zones = {
         "isp.example.": "autoconfig A 127.0.0.1\n",
-        "srv.example.": "_submissions._tcp SRV 0 1 465 smtp.srv.example.\n",
+        "srv.example.": (
+            "_submissions._tcp SRV 20 9 465 late.srv.example.\n"
+            "_submissions._tcp SRV 3 1 465 small.srv.example.\n"
+            "_submissions._tcp SRV 3 10 465 smtp.srv.example.\n"
+        ),
         "mx.example.": "@ MX 10 aspmx.l.google.com.\n@ MX 5 alt.google.com.\n",
         "none.example.": "_submissions._tcp SRV 0 0 0 .\n",
     }
