@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Generator, Iterator
 
-from pymail import dkimkeys, explain, hosts, names, nexthop, spf, standing, world
+from pymail import dkimkeys, dmarc, explain, hosts, names, nexthop, spf, standing, world
 from pymail.config import Config
 from pymail.errors import MailError
 from pymail.finding import Finding
@@ -167,21 +167,17 @@ def _public_key(text: str) -> str:
 
 
 def _of_dmarc(domain: str, *, authentic: bool) -> Iterator[Finding]:
-    for name in (domain, ".".join(domain.split(".")[-2:])):
-        texts = [t for t in _ask(f"_dmarc.{name}", "TXT")[0] if t.lower().startswith("v=dmarc1")]
-        if texts:
-            break
-    else:
+    policy = dmarc.find(domain, _ask)
+    if policy is None:
         remedy = f'_dmarc.{domain}. IN TXT "v=DMARC1; p=none"'
         yield Finding("DMARC", "warning", f"{domain} says nothing", remedy)
-        return
-    policy = re.search(r";\s*p\s*=\s*(\w+)", texts[0])
-    wish = policy[1].lower() if policy else "none"
-    if authentic:
-        yield Finding("DMARC", "ok", f"{name} asks for {wish}; what we send is authentic")
+    elif authentic:
+        words = f"{policy.domain} asks for {policy.wish}; what we send is authentic"
+        yield Finding("DMARC", "ok", words)
     else:
-        level = "error" if wish in ("reject", "quarantine") else "warning"
-        words = f"{name} asks to {wish} what is not authentic, and neither SPF nor DKIM says so"
+        level = "error" if policy.wish in ("reject", "quarantine") else "warning"
+        what = f"{policy.domain} asks to {policy.wish} what is not authentic"
+        words = f"{what}, and neither SPF nor DKIM says so"
         yield Finding("DMARC", level, words, "correct SPF or DKIM")
 
 

@@ -16,7 +16,7 @@ from machine import CONFIG, Machine
 from nameserver import NameServer, ask_here, name_server
 from relays import free_port, relay
 
-from pymail import spf, standing
+from pymail import dmarc, spf, standing
 
 ADDRESS = "93.184.216.34"
 BANNER = """
@@ -276,6 +276,65 @@ def test_a_broken_configuration_and_mail_that_stays_are_told(machine: Machine) -
     machine.config("")
     done = machine.run("root", "pymail", "doctor")
     assert b"note: outside: mail for other domains does not leave: pymail setup" in done.stdout
+
+
+# --- DMARC (RFC 9989) -----------------------------------------------------------------------------
+
+RECORDS = {
+    "example.co.uk": "v=DMARC1; p=reject; sp=quarantine",
+    "own.example.co.uk": "v=DMARC1;p=none",
+    "plain.test": "v=DMARC1; p=Reject",
+    "psd.test": "v=DMARC1; p=reject; psd=y",
+    "org.psd.test": "v=DMARC1; p=none; sp=quarantine",
+    "free.psd.test": "v=DMARC1; p=none; psd=n",
+    "odd.test": "v=DMARC1; p=whatever",
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "found"),
+    [
+        ("example.co.uk", ("example.co.uk", "reject")),
+        ("mail.example.co.uk", ("example.co.uk", "quarantine")),
+        ("a.b.c.example.co.uk", ("example.co.uk", "quarantine")),
+        ("own.example.co.uk", ("own.example.co.uk", "none")),
+        ("below.own.example.co.uk", ("example.co.uk", "quarantine")),
+        ("x.plain.test", ("plain.test", "reject")),
+        ("x.org.psd.test", ("org.psd.test", "quarantine")),
+        ("x.free.psd.test", ("free.psd.test", "none")),
+        ("other.psd.test", ("psd.test", "reject")),
+        ("odd.test", ("odd.test", "none")),
+        ("two.test", None),
+        ("nobody.example", None),
+    ],
+)
+def test_dmarc_is_looked_for_up_to_the_organization(domain: str, found: tuple | None) -> None:
+    def answers(name: str, kind: str) -> tuple[tuple[str, ...], str]:
+        assert kind == "TXT"
+        place = name.removeprefix("_dmarc.")
+        asked.append(place)
+        if place == "two.test":
+            return ("v=DMARC1; p=reject", "v=DMARC1; p=none"), ""
+        return ((RECORDS[place], "other") if place in RECORDS else ()), ""
+
+    asked: list[str] = []
+    assert dmarc.find(domain, answers) == found
+    assert len(asked) <= 8
+    deep = f"a.b.c.d.e.f.g.h.i.{domain}"
+    asked.clear()
+    dmarc.find(deep, answers)
+    assert asked == [deep, *(".".join(deep.split(".")[-n:]) for n in range(7, 0, -1))][: len(asked)]
+
+
+def test_a_parents_policy_for_its_subdomains_is_told(machine: Machine, dns) -> None:
+    server, witness = dns
+    zones = published(machine, witness)
+    server.update(zones | {"box.test": zones["box.test"].replace("p=reject", "p=none; sp=reject")})
+    machine.config("myorigin = 'mail.deep.box.test'\ndefault_transport = 'smtp'\n")
+    _, found = findings(machine, "--address", ADDRESS)
+    (finding,) = [each for each in found if each["part"] == "DMARC"]
+    assert finding["level"] == "error"
+    assert finding["text"].startswith("box.test asks to reject what is not authentic")
 
 
 # --- SPF (RFC 7208) ------------------------------------------------------------------------------
