@@ -7,15 +7,23 @@ for mail that goes directly, its deliverability.
 import shlex
 from collections.abc import Iterator
 
-from pymail import check, config, deliverability, login, network, nexthop
+from pymail import check, config, deliverability, login, network, nexthop, standing
 from pymail.config import Config
-from pymail.errors import MailError, PermError, TempError
+from pymail.errors import MailError, PermError, TempError, UsageError
 from pymail.finding import Finding
 from pymail.spool import Spool
 
 
 def examine(spool: Spool, now: int, address: str = "") -> Iterator[Finding]:
-    """Yield what was found; `address` is how others see this machine, "" to find out."""
+    """Yield what was found; `address` is how others see this machine, "" to find out.
+
+    UsageError where that is no address.
+    """
+    try:
+        address = address and standing.canonical(address)
+    except ValueError:
+        words = f"cannot look at {address}: it is no address of the Internet, such as 192.0.2.1"
+        raise UsageError(words) from None
     local = check.check(spool, now)
     for found in local:
         yield Finding("local", "error" if found.fatal else "warning", found.text, found.remedy)

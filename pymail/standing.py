@@ -60,6 +60,11 @@ def generic(name: str, address: str) -> str:
     return f'{name} has "{word[0].strip(".-0123456789")}" in it' if word else ""
 
 
+def canonical(text: str) -> str:
+    """Return an address in the form that DNS answers have.  ValueError where it is none."""
+    return str(ipaddress.ip_address(text))
+
+
 def public(address: str) -> bool:
     """Say whether others can see an address: private ones and those of carriers are not."""
     return ipaddress.ip_address(address).is_global

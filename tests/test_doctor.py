@@ -203,6 +203,28 @@ def test_a_dynamic_address_is_told_with_its_proof(machine: Machine, dns) -> None
     assert "goes to [relay.test]:587" in verdict["text"]
 
 
+@pytest.mark.parametrize("address", ["nonsense", "mail.box.test", "192.0.2.300", "2001:db8::/32"])
+def test_what_is_no_address_is_refused_before_anything_is_looked_at(
+    machine: Machine, address: str
+) -> None:
+    machine.config("default_transport = 'smtp'\n")
+    done = machine.run("root", "pymail", "doctor", "--address", address)
+    told = (
+        f"pymail: cannot look at {address}: it is no address of the Internet, such as 192.0.2.1\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (64, b"", told)
+
+
+def test_an_address_may_be_written_in_any_way(machine: Machine, dns) -> None:
+    server, witness = dns
+    zones = published(machine, witness)
+    zones["box.test"] += "\nmail AAAA 2606:2800:220:1::1946\n"
+    server.update(zones)
+    _, found = findings(machine, "--address", "2606:2800:0220:0001:0:0:0:1946")
+    (hello,) = [each for each in found if each["part"] == "hello"]
+    assert (hello["level"], "2606:2800:220:1::1946" in hello["text"]) == ("ok", True)
+
+
 def test_a_private_address_proves_nothing(machine: Machine, dns) -> None:
     server, witness = dns
     server.update(published(machine, witness))
