@@ -22,13 +22,13 @@ WITNESSES = ("gmail.com", "mail.ru")
 """Domains whose servers are asked whether they can be reached."""
 
 CONNECT_TIME = 10
-_ELSEWHERE = "192.0.2.1"
-"""An address that no machine has (RFC 5737): where packets to it would leave, others do."""
+_ELSEWHERE = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
+"""Addresses that no machine has (RFC 5737, RFC 3849): packets to others leave where they would."""
 
 
 def look(settings: Config, spool: Spool, address: str) -> Iterator[Finding]:
     """Yield what was found; `address` is how others see this machine, "" to find out."""
-    address = address or settings.smtp_bind_address or _outer_address()
+    address = address or next(_outer_addresses(settings), "")
     if not address:  # which proves nothing
         yield Finding(
             "address", "error", "there is no way out", "connect this machine to a network"
@@ -64,7 +64,8 @@ def _port_25(settings: Config) -> Finding:
             remedy = remedy or "see to it that name servers answer: /etc/resolv.conf names them"
             continue
         try:
-            call(server.name, server.address, 25, settings.smtp_bind_address, CONNECT_TIME).close()
+            source = _bound(settings, server.address)
+            call(server.name, server.address, 25, source, CONNECT_TIME).close()
         except LostError as error:
             trouble = str(error)
             remedy = "ask the provider to open port 25 outwards, or send through a relay"
@@ -73,14 +74,23 @@ def _port_25(settings: Config) -> Finding:
     return Finding("port 25", "error", trouble, remedy)
 
 
-def _outer_address() -> str:
-    """Return the address that this machine has where packets leave it."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((_ELSEWHERE, 53))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""
+def _outer_addresses(settings: Config) -> Iterator[str]:
+    """Yield the addresses that this machine has where packets leave it."""
+    for protocol, elsewhere in _ELSEWHERE.items():
+        if {"all", protocol}.isdisjoint(settings.inet_protocols):
+            continue
+        family = socket.AF_INET6 if ":" in elsewhere else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((elsewhere, 53))
+                yield _bound(settings, elsewhere) or str(probe.getsockname()[0])
+        except OSError:
+            continue  # no way there
+
+
+def _bound(settings: Config, address: str) -> str:
+    """Return the address that connections to another are to come from, "" for any."""
+    return settings.smtp_bind_address6 if ":" in address else settings.smtp_bind_address
 
 
 def _domain(settings: Config, spool: Spool) -> str:

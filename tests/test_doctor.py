@@ -11,7 +11,7 @@ from authority import Authority
 from harness import PATH, argv, measured
 from hypothesis import given
 from hypothesis import strategies as st
-from internet import RESOLVER, hosts
+from internet import RESOLVER, Host, hosts
 from machine import CONFIG, Machine
 from nameserver import NameServer, ask_here, name_server
 from relays import free_port, relay
@@ -247,6 +247,27 @@ def test_a_machine_without_a_network_is_told_that_and_nothing_else(machine: Mach
     (finding,) = [each for each in found if each["part"] != "local"]
     assert (finding["part"], finding["text"]) == ("address", "there is no way out")
     assert finding["remedy"] == "connect this machine to a network"
+
+
+def test_a_machine_with_ipv6_only_has_a_way_out(machine: Machine) -> None:
+    host = Host(7)
+    try:
+        for words in ("-4 addr flush scope global", "-4 route flush table main"):
+            subprocess.run([*host.within, "ip", *words.split()], check=True)
+        told = []
+        for protocols in ("'all'", "'ipv4'"):
+            machine.config(f"default_transport = 'smtp'\ninet_protocols = {protocols}\n")
+            done = subprocess.run(
+                [*host.within, *argv("pymail", "doctor", "--json")],
+                capture_output=True,
+                env=measured({"PATH": PATH, "HOME": "/root"}),
+                check=False,
+            )
+            found = [json.loads(line) for line in done.stdout.splitlines()]
+            told += [each["text"] for each in found if each["part"] == "address"]
+    finally:
+        host.close()
+    assert told == ["this machine has the private address 2001:db8:7::2", "there is no way out"]
 
 
 def test_a_login_that_cannot_be_used_is_a_finding(machine: Machine) -> None:
