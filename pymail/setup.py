@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from pymail import config, configfile, environment, launcher, paths, peek, units
+from pymail import config, configfile, environment, launcher, paths, peek, shelf, units
 from pymail.errors import PermError, TempError, UsageError
 from pymail.launcher import MARK
 from pymail.spool import Spool
@@ -23,6 +23,7 @@ PLACE = "/usr/local/lib/pymail"
 PACKAGED = "/usr/lib/python3/dist-packages"
 """Where only packages of Debian's put code; ours has the programs, a timer and a line for cron."""
 
+_SHARE = "/usr/local/share"
 _UNITS = "/etc/systemd/system"
 _CRON = "/etc/cron.d"
 _RUNNING = "/run/systemd/system"
@@ -52,8 +53,10 @@ def plan(start: str) -> list[Step]:
             raise PermError(f"cannot set up: this machine has pymail; {remedy}/config.toml")
         return _user((start,))
     here = os.path.dirname(os.path.abspath(__file__))
-    for place in (sys.executable, os.path.realpath(sys.executable), here, os.path.realpath(here)):
+    sourced = [each.source for each in shelf.shelves(_SHARE) if os.path.isdir(each.source)]
+    for place in (sys.executable, here, *sourced):
         _trust(place)
+        _trust(os.path.realpath(place))
     return _system((start,))
 
 
@@ -219,6 +222,7 @@ def _system(starters: Sequence[str]) -> list[Step]:
         steps.append(Alternative("mailx", mail))
     else:
         steps += [Link(link, target) for link, target in mail]
+    steps += shelf.shelves(_SHARE)
     return steps + [step for start in starters for step in _started(start, f"{PLACE}/flush", spool)]
 
 
@@ -290,6 +294,7 @@ def _user(starters: Sequence[str]) -> list[Step]:
     steps += [File(f"{place}/{name}", launcher.text(name), 0o755) for name in launcher.PROGRAMS]
     if programs != f"{home}/.local/bin":
         steps += [Link(f"{home}/.local/bin/{n}", f"{place}/{n}") for n in launcher.PROGRAMS]
+    steps += shelf.shelves(f"{home}/.local/share")
     return steps + [step for start in starters for step in _started_for_user(start, home, flush)]
 
 

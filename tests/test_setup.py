@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -534,6 +535,94 @@ def test_a_program_of_the_system_that_hangs_is_told(fresh: Fresh, name: str, wor
     assert (done.returncode, done.stderr.count(b"\n")) == (75, 1)
     assert done.stderr.decode().startswith(f"pymail: {name} {words}")
     assert done.stderr.endswith(b": no answer in 0.2 s\n")
+
+
+# --- manual pages and completions ---------------------------------------------------------------
+
+VENV = "/opt/our venv"
+KINDS = ("man", "bash-completion/completions", "zsh/site-functions", "fish/vendor_completions.d")
+NAMES = ("manual pages", "completions of bash", "completions of zsh", "completions of fish")
+
+
+@pytest.fixture
+def installed(fresh: Fresh) -> Iterator[Fresh]:
+    """A machine with what pip puts into a virtual environment's share/."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    files = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    for source, target in files.items():
+        place = Path(VENV, target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, place)
+    Path(VENV, "share/man/man1/dkimsign.1").touch()  # what comes with another package
+    yield fresh
+    shutil.rmtree(VENV)
+
+
+def set_up(there: Fresh, *args: str, user: str = "root", prefix: str = VENV) -> list[str]:
+    code = f"import sys; sys.prefix = {prefix!r}; from pymail.cli.admin import main"
+    words = ("-I", "-c", f"{code}; sys.exit(main())", "setup", "--start", "none", *args)
+    done = there.run(sys.executable, *words, user=user)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    return [line for line in done.stdout.decode().splitlines() if "/share/" in line]
+
+
+@pytest.mark.parametrize(
+    ("user", "share"), [("root", "/usr/local/share"), ("bob", "/home/bob/.local/share")]
+)
+def test_manual_pages_and_completions_are_found(installed: Fresh, user: str, share: str) -> None:
+    pairs = [x for x in zip(NAMES, KINDS, strict=True) if user == "root" or "zsh" not in x[1]]
+    wanted = [f"link the {name} into {share}/{kind}" for name, kind in pairs]
+    before = installed.sight()
+    assert set_up(installed, "--dry-run", user=user) == wanted
+    assert set_up(installed, user=user) == wanted
+    assert set_up(installed, user=user) == []
+
+    def linked(folder: str) -> list[str]:
+        found = installed.run("find", folder, "-type", "l", "-lname", f"{VENV}/*", "-printf", "%P ")
+        return sorted(found.stdout.decode().split())
+
+    man = [f"man{page.suffix[1:]}/{page.name}" for page in (ROOT / "man").iterdir()]
+    assert linked(f"{share}/man") == sorted(man)
+    for _, kind in pairs[1:]:
+        names = sorted(os.listdir(ROOT / "completions" / kind.partition("/")[0].split("-")[0]))
+        assert linked(f"{share}/{kind}") == names
+    for page in ("pymail.toml.5", "flush.8"):
+        there = f"{share}/man/man{page[-1]}/{page}"
+        assert installed.run("cmp", there, str(ROOT / "man" / page)).returncode == 0
+    gone = set_up(installed, "--remove", user=user)
+    assert gone == [f"remove the links to the {n} from {share}/{k}" for n, k in pairs[::-1]]
+    assert installed.run("test", "-e", f"{share}/fish").returncode == 1
+    if user == "root":
+        assert installed.sight() == before
+
+
+def test_manual_pages_of_others_stay(installed: Fresh) -> None:
+    folder = "/usr/local/share/man/man1"
+    script = f"mkdir -p {folder}; cd {folder}; echo own >mail.1; ln -s /old/share/mailq.1 mailq.1"
+    installed.run("sh", "-c", script)
+    set_up(installed)
+    assert installed.run("cat", f"{folder}/mail.1").stdout == b"own\n"
+    # A link that leads nowhere is that of an installation which has gone.
+    assert installed.run("readlink", f"{folder}/mailq.1").stdout.decode().startswith(VENV)
+    installed.run("sh", "-c", f"rm {folder}/flush.8; ln -sf /bin/true {folder}/newaliases.1")
+    assert set_up(installed) == []
+    set_up(installed, "--remove")
+    assert installed.run("ls", folder).stdout == b"mail.1\nnewaliases.1\n"
+
+
+def test_what_has_no_pages_or_has_them_in_place_links_none(installed: Fresh) -> None:
+    assert set_up(installed, prefix="/opt/none") == []
+    assert set_up(installed, prefix=sys.base_prefix) == []
+
+
+def test_completions_that_others_can_change_are_not_for_roots_shell(installed: Fresh) -> None:
+    place = f"{VENV}/share/bash-completion/completions"
+    os.chmod(place, 0o777)
+    code = f"import sys; sys.prefix = {VENV!r}; from pymail.cli.admin import main"
+    words = ("-I", "-c", f"{code}; sys.exit(main())", "setup", "--start", "none")
+    done = installed.run(sys.executable, *words)
+    assert done.returncode == 64
+    assert done.stderr.decode().startswith(f"pymail: cannot set up {place}: {place}: ")
 
 
 # --- an account at a provider --------------------------------------------------------------------
