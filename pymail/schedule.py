@@ -15,7 +15,8 @@ _TABLES = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root")
 
 def serves_system() -> bool:
     """Say whether something starts root's flush."""
-    return any(user == "root" and _starts(command) for user, command in _for_all())
+    named = (command for user, command in _named() if user == "root")
+    return any(_starts(command) for command in (*named, *_of_root()))
 
 
 def by_systemd() -> bool:
@@ -32,7 +33,7 @@ def serves_user() -> bool:
         return True
     own = user_of(uid).name
     # A line for this user among the system's: * * * * * alice flush
-    return any(user == own and _starts(command) for user, command in _for_all())
+    return any(user == own and _starts(command) for user, command in _named())
 
 
 def remedy() -> str:
@@ -54,13 +55,18 @@ def _starts(command: str) -> bool:
     return crontab.runs("flush", command)
 
 
-def _for_all() -> Iterator[tuple[str, str]]:
-    """Yield user and command of what is started again and again for the machine."""
+def _named() -> Iterator[tuple[str, str]]:
+    """Yield user and command of the lines of the system's crontabs."""
     for table in ("/etc/crontab", *(f"/etc/cron.d/{name}" for name in peek.names("/etc/cron.d"))):
         yield from crontab.commands_of_users(peek.text(table))
-    own = (command for table in _TABLES for command in crontab.commands(peek.text(table)))
-    timed = (command for folder in _TIMERS for command in _timed(folder))
-    yield from (("root", command) for command in (*own, *timed))
+
+
+def _of_root() -> Iterator[str]:
+    """Yield the commands of root's own crontab, and of the machine's timers."""
+    for table in _TABLES:
+        yield from crontab.commands(peek.text(table))
+    for folder in _TIMERS:
+        yield from _timed(folder)
 
 
 def _timed(folder: str) -> Iterator[str]:

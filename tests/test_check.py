@@ -536,6 +536,19 @@ def test_a_line_of_the_systems_crontab_for_the_user_counts(sound: Machine) -> No
     assert b"nothing starts flush" in checked()
 
 
+def test_the_machines_timer_is_none_of_a_trial_of_roots(box: Box, machine: Machine) -> None:
+    timer = Path("/etc/systemd/system/pymail-flush.timer")
+    timer.parent.mkdir(parents=True, exist_ok=True)
+    timer.touch()
+    service = timer.with_suffix(".service")
+    service.write_text("[Service]\nExecStart=/usr/sbin/flush\n")
+    try:
+        assert b"nothing starts flush" in box.run("pymail", "check").stdout
+    finally:
+        timer.unlink()
+        service.unlink()
+
+
 @pytest.mark.parametrize(
     "line",
     [
