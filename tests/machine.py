@@ -204,6 +204,7 @@ class Machine:
         ALIASES.write_text("root: alice\npostmaster: root\n")
         for index in ALIASES.parent.glob("aliases.*"):
             index.unlink()
+        Path("/etc/cron.d/pymail").unlink(missing_ok=True)
 
     def config(self, text: str) -> None:
         """Write the machine's configuration."""
