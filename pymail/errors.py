@@ -164,6 +164,8 @@ def ensure_descriptors() -> None:
             os.open(os.devnull, os.O_WRONLY if fd == 0 else os.O_RDWR)
     if sys.stdout is None:  # as Python has it where 1 was closed
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def run(program: str, main: "Callable[[], int]") -> int:

@@ -171,8 +171,9 @@ def test_a_closed_standard_input_cannot_be_read_as_an_empty_message():
     assert closed(body, 0) == errno.EBADF
 
 
-def test_a_program_may_write_to_a_closed_output():
-    assert closed("sys.stdout.write('x'); return 0", 1) == 0
+@pytest.mark.parametrize(("fd", "stream"), [(1, "stdout"), (2, "stderr")])
+def test_a_program_may_write_to_a_closed_output(fd, stream):
+    assert closed(f"sys.{stream}.write('x'); return sys.{stream}.isatty()", fd) == 0
 
 
 def test_an_error_can_be_told_to_nobody():
