@@ -223,11 +223,12 @@ class Command:
 
 
 def run(
-    command: Command, fault: Fault, watch: Callable[[Call], bool], patience: float = 20.0
+    command: Command, fault: Fault, watch: Callable[[Call], bool], patience: float = 60.0
 ) -> Result:
     """Run a command under a fault and return when every process of its tree has ended.
 
-    A tree that lives longer than `patience` seconds is killed and has `hung`.
+    A tree that lives longer than `patience` seconds is killed and has `hung`; a flush may wait for
+    two locks of an mbox, fifteen seconds each.
     """
     ready, go = os.pipe()
     pid = os.fork()
