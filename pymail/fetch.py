@@ -127,7 +127,9 @@ class Fetch:
                     self._fail(str(error))
                     whole = False
             # Before they are deleted: the next message may get the UIDL of one that is.
-            record.retire(source.settle())
+            times = {key: record.time(key) for key in source.doomed()}
+            record.retire(times)
+            record.restore({key: times[key] for key in source.settle()})
             self._quit(source)
             if whole:
                 record.keep(present)

@@ -107,6 +107,15 @@ class Fetched:
             del self._times[key]
             self._deleted[key] = self._digests.pop(key)
 
+    def restore(self, times: Mapping[str, int]) -> None:
+        """Record again, as fetched at these times, what was retired and was not deleted."""
+        if not times:
+            return
+        self._append(f"{when} {key} {self._deleted[key]}".rstrip() for key, when in times.items())
+        for key, when in times.items():
+            self._times[key] = when
+            self._digests[key] = self._deleted.pop(key)
+
     def _append(self, lines: Iterable[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
         try:

@@ -62,6 +62,35 @@ def test_a_uidl_that_is_given_again_is_another_message(box: Box) -> None:
     assert subjects(box) == ["new", "one", "two"]
 
 
+class Hasty(Pop):
+    """Deletes at once what it is asked to delete, and hangs up."""
+
+    def __call__(self, lines: Iterator[str], say: Say) -> None:
+        """Talk."""
+
+        def until_one_is_gone() -> Iterator[str]:
+            for line in lines:
+                if line.startswith("DELE "):
+                    del self.mail[int(line.split()[1]) - 1]
+                    return
+                yield line
+
+        super().__call__(until_one_is_gone(), say)
+
+
+def test_a_uidl_is_that_of_another_message_also_where_nobody_heard_of_the_deletion(
+    box: Box,
+) -> None:
+    server = Hasty(("1", letter("one")))
+    with serving(server) as port:
+        configure(box, "pop3", port, MAILDIR, DELETE)
+        fetch(box, 75)
+        assert server.mail == []
+        server.mail = [("1", letter("new"))]
+        fetch(box, 75)
+    assert subjects(box) == ["new", "one"]
+
+
 def test_a_server_that_deletes_nothing_gives_nothing_twice(box: Box) -> None:
     mail = [("1", letter("one")), ("2", letter("two"))]
     server = Pop(*mail)

@@ -107,8 +107,12 @@ class Source(Protocol):
         """Do to messages what is to be done when they are safe here.  RefusedError."""
         ...
 
+    def doomed(self) -> Sequence[str]:
+        """Return the keys of the messages whose deletion finish() has left for the end."""
+        ...
+
     def settle(self) -> Sequence[str]:
-        """Do what finish() has left for the end; return the keys of what quit() deletes."""
+        """Have quit() delete them; return the keys of those that the server does not delete."""
         ...
 
     def close(self) -> None:

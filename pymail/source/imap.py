@@ -109,8 +109,12 @@ class Imap:
             self._flag(uids, "\\Deleted")
             self._expunge(uids)
 
-    def settle(self) -> Sequence[str]:
+    def doomed(self) -> Sequence[str]:
         """Leave nothing for the end: finish() has done it."""
+        return ()
+
+    def settle(self) -> Sequence[str]:
+        """Do nothing more."""
         return ()
 
     def close(self) -> None:

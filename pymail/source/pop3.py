@@ -111,20 +111,23 @@ class Pop3:
         if after.verb == "delete":
             self._doomed += remotes
 
+    def doomed(self) -> Sequence[str]:
+        """Return the keys of what is to be deleted."""
+        return [each.key for each in self._doomed]
+
     def settle(self) -> Sequence[str]:
-        """Mark what is to be deleted; return the keys of what the server has marked, or not got."""
-        marked: list[str] = []
+        """Mark what is to be deleted; return the keys of what the server refuses to mark."""
+        refused: list[str] = []
         ahead = AHEAD if "PIPELINING" in self._able else 1
         for start in range(0, len(self._doomed), ahead):
             group = self._doomed[start : start + ahead]
             self._talk.say(b"".join(b"DELE %d\r\n" % each.number for each in group), "DELE")
             for each in group:
                 reply = self._talk.line("the answer to DELE")
-                if reply.startswith(b"+OK") or _GONE.match(reply):
-                    marked.append(each.key)
-                else:
+                if not (reply.startswith(b"+OK") or _GONE.match(reply)):
+                    refused.append(each.key)
                     self._refusals.append(reply)
-        return marked
+        return refused
 
     def close(self) -> None:
         """Break off."""
