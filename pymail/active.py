@@ -9,10 +9,10 @@ import os
 import time
 from binascii import crc32
 
-from pymail.entry import Attempt, Head, attempts, read_at, start
+from pymail.entry import Attempt, Head, attempts, start
 from pymail.errors import DataError
 from pymail.message import HEADER_LIMIT
-from pymail.queuefile import ATTEMPTED, FIXED, NEVER, OPEN
+from pymail.queuefile import ATTEMPTED, FIXED, NEVER, OPEN, read_at
 from pymail.spool import Spool
 
 _FIRST_READ = 1 << 14

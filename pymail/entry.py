@@ -4,7 +4,16 @@ import os
 
 from pymail.envelope import decode
 from pymail.errors import DataError
-from pymail.queuefile import ENVELOPE_LIMIT, FIXED, MAGIC, MARKS, MOST_RECIPIENTS, STATES
+from pymail.queuefile import (
+    ENVELOPE_LIMIT,
+    FIXED,
+    MAGIC,
+    MARKS,
+    MOST_RECIPIENTS,
+    STATES,
+    head_length,
+    read_at,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,28 +57,6 @@ class Head:
         if self.states.translate(None, STATES):
             raise DataError("damaged queue file")
         self.envelope = decode(data[start : self.body], count)
-
-    @staticmethod
-    def length(fixed: bytes) -> int:
-        """Return how many bytes come before the message, from the first 64 of the file."""
-        try:
-            count, length = int(fixed[8:14], 16), int(fixed[15:23], 16)
-        except ValueError:
-            raise DataError("damaged queue file") from None
-        if not 0 < count <= MOST_RECIPIENTS or not 0 < length <= ENVELOPE_LIMIT:
-            raise DataError("damaged queue file")
-        return FIXED + MARKS + count + length
-
-
-def whole(fixed: bytes) -> int:
-    """Return where the message ends, from the first 64 bytes of the file.  Raise DataError."""
-    if len(fixed) < FIXED:
-        raise DataError("damaged queue file")
-    try:
-        size = int(fixed[24:36], 16)
-    except ValueError:
-        raise DataError("damaged queue file") from None
-    return Head.length(fixed) + max(size, 0)
 
 
 class Attempt:
@@ -153,21 +140,13 @@ def unpack(data: bytes) -> "Iterator[Entry]":
         at += tail
 
 
-def read_at(fd: int, size: int, offset: int) -> bytes:
-    """Return `size` bytes at `offset`, fewer only where the file ends: a read may fall short."""
-    data = os.pread(fd, size, offset)
-    while 0 < len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
-        data += more
-    return data
-
-
 def start(fd: int, at_once: int = 4096) -> bytes:
     """Return what stands before the message, and perhaps some of it, `at_once` bytes or more.
 
     Raise DataError where the file is none of the queue.
     """
     data = read_at(fd, at_once, 0)
-    need = Head.length(data)
+    need = head_length(data)
     if need > len(data):
         data += read_at(fd, need - len(data), len(data))
     return data

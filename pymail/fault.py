@@ -33,7 +33,8 @@ def as_user(uid: int, command: list[str]) -> str:
     """Return a command for a path that a user can have lead elsewhere: that user's, not root's."""
     if uid == os.geteuid():
         return shlex.join(command)
-    name = login(uid)
-    if name == f"uid {uid}":
-        return f"{name} has to do: {shlex.join(command)}"
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid} has to do: {shlex.join(command)}"
     return shlex.join(["runuser", "-u", name, "--", *command])

@@ -16,7 +16,7 @@ import stat
 import time
 
 from pymail import durable
-from pymail.transport.lock import BusyError, Lock
+from pymail.transport.lock import BusyError, Lock, verify
 
 _FROM = re.compile(rb"^(>*From )", re.MULTILINE)
 
@@ -59,8 +59,7 @@ def _add(fd: int, path: str, letter: bytes) -> None:
     """Append a letter to an mbox that no other program writes to meanwhile."""
     try:
         with Lock(fd, os.fsencode(path)):
-            if not os.path.samestat(os.fstat(fd), os.stat(path)):
-                raise BusyError("the file was exchanged meanwhile")  # noqa: TRY301
+            verify(fd, path)
             size = _write(fd, _gap(fd) + letter)
     except BusyError as busy:
         raise BlockingIOError(errno.EAGAIN, str(busy), path) from None

@@ -16,7 +16,7 @@ from pymail.address import fold
 from pymail.config import Config
 from pymail.errors import ConfigError, DataError, MailError, PermError, TempError, UsageError
 from pymail.nexthop import NextHop
-from pymail.secret import SETTING, Logins, _names
+from pymail.secret import SETTING, Logins, hop_keys
 from pymail.transport import Login
 from pymail.transport.smtp import Server, Session
 from pymail.transport.wire import LostError
@@ -249,7 +249,7 @@ def _lines(file: str) -> list[str]:
 
 def _spellings(hop: NextHop) -> Iterator[str]:
     """Yield each key under which the login for a next hop is looked up."""
-    return (key.text for key in _names(hop))
+    return (key.text for key in hop_keys(hop))
 
 
 def _parted(lines: Sequence[str], keys: Iterable[str]) -> tuple[list[str], list[str]]:

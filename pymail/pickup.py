@@ -18,9 +18,8 @@ import os
 import stat
 import time
 
-from pymail.entry import read_at, whole
 from pymail.errors import DataError
-from pymail.queuefile import FIXED, is_id, uid_of
+from pymail.queuefile import FIXED, is_id, read_at, uid_of, whole
 from pymail.spool import Spool, kept_for, listed
 
 TYPE_CHECKING = False

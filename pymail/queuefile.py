@@ -12,7 +12,12 @@ It is written once; only the marks and the end change afterwards.
     mtime       the next attempt
 
 draft.py writes it, entry.py reads what stands before and after the message, active.py changes it.
+What is told here by its first 64 bytes is all that the pick-up wants to know of one.
 """
+
+import os
+
+from pymail.errors import DataError
 
 MAGIC = b"pymail1 "
 FIXED = 64
@@ -66,6 +71,36 @@ def uid_of(qid: str) -> int:
 def time_of(qid: str) -> int:
     """Return the arrival that a queue id carries, in seconds."""
     return _number(qid[:_TIME]) // 1000000
+
+
+def head_length(fixed: bytes) -> int:
+    """Return how many bytes come before the message, from the first 64 of the file."""
+    try:
+        count, length = int(fixed[8:14], 16), int(fixed[15:23], 16)
+    except ValueError:
+        raise DataError("damaged queue file") from None
+    if not 0 < count <= MOST_RECIPIENTS or not 0 < length <= ENVELOPE_LIMIT:
+        raise DataError("damaged queue file")
+    return FIXED + MARKS + count + length
+
+
+def whole(fixed: bytes) -> int:
+    """Return where the message ends, from the first 64 bytes of the file.  Raise DataError."""
+    if len(fixed) < FIXED:
+        raise DataError("damaged queue file")
+    try:
+        size = int(fixed[24:36], 16)
+    except ValueError:
+        raise DataError("damaged queue file") from None
+    return head_length(fixed) + max(size, 0)
+
+
+def read_at(fd: int, size: int, offset: int) -> bytes:
+    """Return `size` bytes at `offset`, fewer only where the file ends: a read may fall short."""
+    data = os.pread(fd, size, offset)
+    while 0 < len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+        data += more
+    return data
 
 
 def _base62(number: int, width: int) -> str:

@@ -95,7 +95,7 @@ class Logins:
         table = self._logins()
         delimiters = self._config.recipient_delimiter
         found = table.first(sender_keys(sender, delimiters)) if sender else None
-        found = found or table.first(_names(hop))
+        found = found or table.first(hop_keys(hop))
         if found is None:
             return self._mounted(hop)
         source = f"{SETTING}, {found.place}"
@@ -261,7 +261,7 @@ def _in_netrc(home: str, host: str, user: str) -> str:
     return entry[2]
 
 
-def _names(hop: NextHop) -> Iterator[Key]:
+def hop_keys(hop: NextHop) -> Iterator[Key]:
     """Yield how a next hop may be called in smtp_sasl_password_maps."""
     yield Key(hop.shown)
     for host in (f"[{hop.host}]", hop.host):

@@ -2,9 +2,9 @@
 
 import os
 
-from pymail.entry import Head, pack, read_at, start
+from pymail.entry import Head, pack, start
 from pymail.errors import DataError
-from pymail.queuefile import uid_of
+from pymail.queuefile import read_at, uid_of
 from pymail.spool import Spool
 
 LIMIT = 1 << 24

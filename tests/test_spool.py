@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pymail import spool as spools
 from pymail.active import TAIL_LIMIT, Active, set_aside, take
-from pymail.entry import Attempt, Head, attempts, pack, read, shown, unpack, whole
+from pymail.entry import Attempt, Head, attempts, pack, read, shown, unpack
 from pymail.envelope import Envelope
 from pymail.errors import DataError, TempError
 from pymail.queuefile import (
@@ -25,10 +25,12 @@ from pymail.queuefile import (
     HELD,
     NEVER,
     SEEN,
+    head_length,
     is_id,
     make_id,
     time_of,
     uid_of,
+    whole,
 )
 from pymail.spool import DEFAULT_SIZE_LIMIT, Spool
 
@@ -381,7 +383,7 @@ def test_a_damaged_head_is_refused(spool):
     damaged(data[:67] + b"?" + data[68:])
     damaged(data[:63] + b"x" + data[64:])
     with pytest.raises(DataError):
-        Head.length(b"pymail1 zzzzzz ")
+        head_length(b"pymail1 zzzzzz ")
 
 
 @given(at=st.integers(0, 400), bit=st.integers(0, 7))

@@ -113,6 +113,12 @@ class Lock:
             return  # gone by now, or not ours to remove: the deadline decides
 
 
+def verify(fd: int, path: str | bytes) -> None:
+    """Raise BusyError where the file that is open, and locked by now, is not at `path` any more."""
+    if not os.path.samestat(os.fstat(fd), os.stat(path)):
+        raise BusyError("the file was exchanged meanwhile")
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -23,7 +23,7 @@ from itertools import chain
 from pymail.address import quote
 from pymail.errors import printable
 from pymail.transport import Content, Delivery, Outcome, bounced, deferred, failed, sent
-from pymail.transport.lock import BusyError, Lock
+from pymail.transport.lock import BusyError, Lock, verify
 
 _AT_ONCE = 1 << 20
 """Bytes of a message that is written with one call; a bigger one goes piece by piece."""
@@ -103,8 +103,7 @@ def _put(path: bytes, delivery: Delivery) -> None:
         if made:
             _sync_directory(path)
         with Lock(fd, path):
-            if not os.path.samestat(os.fstat(fd), os.stat(path)):
-                raise BusyError("the file was exchanged meanwhile")
+            verify(fd, path)
             _write(fd, delivery)
     finally:
         os.close(fd)
